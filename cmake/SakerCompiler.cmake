@@ -1,0 +1,34 @@
+# Flags for all targets. SAKER_SANITIZE: "address,undefined" or "thread"; empty for none. SAKER_FUZZ: clang's libFuzzer.
+set(SAKER_SANITIZE "" CACHE STRING "Sanitizers to build with")
+option(SAKER_FUZZ "Build the fuzzers (needs clang)" OFF)
+
+# The floor every x86-64 server of the last decade has; wider instructions are chosen at run time (src/distance).
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  add_compile_options(-march=x86-64-v2 -mtune=generic)
+endif()
+add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=switch
+                    -Werror=return-type -Werror=unused-result)
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g1 -DNDEBUG")
+set(CMAKE_CXX_FLAGS_DEBUG "-O0 -g")
+
+if(SAKER_SANITIZE)
+  add_compile_options(-fsanitize=${SAKER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${SAKER_SANITIZE})
+endif()
+if(SAKER_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address)
+  add_link_options(-fsanitize=address)
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+endif()
+find_program(MOLD mold)
+if(MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)

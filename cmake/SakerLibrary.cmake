@@ -1,0 +1,20 @@
+# saker_library(ROOM SOURCES a.cc … [DEPS room…] [LINK third-party…] [TESTS a_test.cc …] [TEST_LINK third-party…])
+#   makes the static library saker_ROOM of src/ROOM, and ROOM_test from TESTS (gtest, registered with ctest).
+#   DEPS are rooms (PUBLIC, since their headers show in ours), LINK are third-party targets (PRIVATE: their types stay
+#   in .cc files).
+function(saker_library room)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LINK;TESTS;TEST_LINK" ${ARGN})
+  add_library(saker_${room} STATIC ${ARG_SOURCES})
+  target_include_directories(saker_${room} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  foreach(dep ${ARG_DEPS})
+    target_link_libraries(saker_${room} PUBLIC saker_${dep})
+  endforeach()
+  target_link_libraries(saker_${room} PUBLIC Threads::Threads PRIVATE ${ARG_LINK})
+  if(ARG_TESTS AND NOT SAKER_FUZZ)
+    find_package(GTest REQUIRED)
+    add_executable(${room}_test ${ARG_TESTS})
+    target_link_libraries(${room}_test PRIVATE saker_${room} ${ARG_TEST_LINK} GTest::gtest GTest::gmock GTest::gtest_main)
+    add_test(NAME ${room}_test COMMAND ${room}_test)
+    set_tests_properties(${room}_test PROPERTIES LABELS unit TIMEOUT 600)
+  endif()
+endfunction()

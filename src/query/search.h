@@ -1,0 +1,93 @@
+// Searching and querying segments, and the one implementation of the top-k merge.
+//
+// A plan is made once per request by the proxy and shared by all legs; legs run it over their segments; Merge joins
+// segments at a node and nodes at the proxy alike.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "expr/filter.h"
+#include "model/schema.h"
+#include "segment/segment.h"
+
+namespace saker {
+
+struct SearchPlan {
+  SchemaPtr schema;
+  FieldId vector_field;
+  DataType vector_type = DataType::kFloatVector;
+  Metric metric = Metric::kNone;
+  int dim = 0;
+  int nq = 0;
+  std::string queries;            // nq * row_bytes, raw
+  int row_bytes = 0;
+  VectorSearchParams params;      // k = limit + offset
+  FilterPtr filter;               // null: all rows
+  bool ignore_growing = false;
+  // Grouping: at most group_size rows for each value of the field; k counts groups. 0: no grouping.
+  FieldId group_by;
+  int group_size = 1;
+  bool strict_group_size = false;
+  // Iterator: only rows beyond this (distance, key), for the next batch. See search_iterator in proxy/search.cc.
+  bool has_bound = false;
+  float bound_distance = 0;
+};
+
+struct QueryPlan {
+  SchemaPtr schema;
+  FilterPtr filter;
+  bool count_only = false;
+  int64_t limit = -1;             // -1: all; of the whole request: legs may return up to limit + offset
+  int64_t offset = 0;
+  std::vector<FieldId> output_fields;
+};
+
+struct ReadView {
+  Timestamp read_ts = 0;
+  Timestamp expired_before = 0;   // TTL; 0: none
+};
+
+// One row found: where it is, so that its other fields can be fetched later, and what ranks it.
+struct Hit {
+  float distance = 0;
+  SegmentId segment;
+  int64_t row = 0;
+};
+
+// Hits of all queries of a request, per query nearest first.
+struct SearchHits {
+  std::vector<int64_t> offsets;   // nq + 1
+  std::vector<Hit> hits;
+  PrimaryKeys keys;               // of hits
+  std::vector<Value> groups;      // of hits, if grouping
+  int64_t segments_searched = 0;
+  int64_t rows_considered = 0;    // after filter and visibility
+};
+
+// Rows of a query (and of hits when their fields are fetched).
+struct QueryRows {
+  int64_t count = 0;              // count_only
+  PrimaryKeys keys;
+  std::vector<Timestamp> timestamps;  // insert ts of each: the newest version of a key wins
+  RowBatch rows;                  // output fields
+};
+
+// Runs the plan over one segment for all its queries. Thread-safe. Never fails for data's sake: what can't match is
+// simply not found.
+Result<SearchHits> SearchSegment(const SearchPlan& plan, const Segment& segment, const ReadView& view);
+Result<QueryRows> QuerySegment(const QueryPlan& plan, const Segment& segment, const ReadView& view);
+
+// The merge: k nearest per query over parts, a key once (its nearest; the segments' visibility made older versions
+// invisible already), groups honoured. Used at node and proxy.
+SearchHits MergeHits(const SearchPlan& plan, std::vector<SearchHits> parts);
+QueryRows MergeRows(const QueryPlan& plan, std::vector<QueryRows> parts);
+
+// The output fields of given rows of a segment, in the order given. $meta is a JSON column like any other.
+Result<RowBatch> FetchRows(const Segment& segment, const CollectionSchema& schema, std::span<const int64_t> rows,
+                           std::span<const FieldId> fields);
+
+}  // namespace saker

@@ -1,0 +1,103 @@
+// A segment: rows of one partition of one shard. Growing ones live in memory at the shard's owner; sealed ones are
+// immutable files, mapped. Both are read through this interface; rows are numbered from 0 in order of insertion.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/bitmap.h"
+#include "expr/filter.h"
+#include "index/vector_index.h"
+#include "model/column.h"
+#include "storage/object_store.h"
+
+namespace saker {
+
+// Deletes of one shard at one timestamp (a batch has one).
+struct DeleteBatch {
+  Timestamp ts = 0;
+  PartitionId partition;   // 0: all partitions of the collection
+  PrimaryKeys keys;
+};
+
+class Segment : public FilterSource {
+ public:
+  virtual SegmentId id() const = 0;
+  virtual PartitionId partition() const = 0;
+  virtual const CollectionSchema& schema() const = 0;  // as of writing; fields added later are absent
+  // rows() of FilterSource: rows that may be read now. Of a growing segment it rises.
+  virtual Timestamp max_ts() const = 0;
+  // Insert timestamp of a row.
+  virtual Timestamp RowTimestamp(int64_t row) const = 0;
+  // Clears from `rows` (of rows() bits, or fewer for a growing segment that grew since) what is not visible at `t`:
+  // inserted later, deleted at or before, or inserted before `expired_before` (TTL; 0 = none). Returns false, leaving
+  // `rows` alone, if everything is visible: the common case costs nothing.
+  virtual bool ClearInvisible(Timestamp t, Timestamp expired_before, Bitmap& rows) const = 0;
+  virtual bool IsVisible(int64_t row, Timestamp t, Timestamp expired_before) const = 0;
+  // Rows with these keys, any version, appended as (index into keys, row), through the key index.
+  virtual void FindKeys(const PrimaryKeys& keys, std::vector<std::pair<int64_t, int64_t>>& out) const = 0;
+  // Applies deletes: rows of these keys inserted before batch.ts are gone from batch.ts on. Batches come in rising ts;
+  // one that was applied before is harmless. Thread-safe against readers.
+  virtual void Delete(const DeleteBatch& batch) = 0;
+  virtual int64_t deleted_rows() const = 0;
+  // The vector index on a field; null: none (yet), search is exact. Held while searching.
+  virtual std::shared_ptr<const VectorIndex> VectorIndexOn(FieldId field) const { (void)field; return nullptr; }
+  virtual int64_t memory_bytes() const = 0;
+};
+using SegmentPtr = std::shared_ptr<Segment>;
+
+// Rows appended to a growing segment: the batch's columns in the schema's order, all at one timestamp.
+class GrowingSegment : public Segment {
+ public:
+  // One writer at a time; readers see whole batches only.
+  virtual void Append(const RowBatch& batch, Timestamp ts) = 0;
+  virtual int64_t size_bytes() const = 0;
+  virtual Timestamp min_ts() const = 0;
+};
+std::shared_ptr<GrowingSegment> NewGrowingSegment(SegmentId id, PartitionId partition, SchemaPtr schema);
+
+// What a written segment consists of: the content of its manifest (docs/format/segment.md).
+struct SegmentFiles {
+  std::string manifest;   // object name; the columns' names are in it
+  int64_t rows = 0;
+  int64_t size_bytes = 0;
+  Timestamp min_ts = 0;
+  Timestamp max_ts = 0;
+};
+
+// Writes rows as a sealed segment under `prefix` (unique: "segments/<collection>/<segment>/<epoch-or-job>"). Rows whose
+// deletion is at or before `deletes_until` are left out; later deletes are the delete stream's business. Manifest last.
+// Sources are written one after another (compaction gives several). With `order_by_key` rows come sorted by key.
+struct SegmentWriteRequest {
+  ObjectStore* store = nullptr;
+  std::string prefix;
+  SegmentId id;
+  PartitionId partition;
+  SchemaPtr schema;
+  std::vector<SegmentPtr> sources;
+  Timestamp deletes_until = 0;      // 0: keep every row
+  Timestamp expired_before = 0;
+};
+Result<SegmentFiles> WriteSegment(const SegmentWriteRequest& request);
+
+// Opens a sealed segment by mapping its files; checks the manifest's checksum and each block's when it is first used
+// (VerifySegment reads all). kCorrupted names the file.
+Result<SegmentPtr> OpenSegment(ObjectStore* store, const SegmentMeta& meta);
+Status VerifySegment(ObjectStore* store, const SegmentMeta& meta);
+// Adds an index to an open sealed segment; searches under way keep what they hold.
+Status AttachIndex(const SegmentPtr& segment, ObjectStore* store, const IndexMeta& index, const SegmentIndex& built);
+void DetachIndex(const SegmentPtr& segment, FieldId field);
+
+// Delete segments (SegmentKind::kDeletes): batches in rising ts.
+Result<SegmentFiles> WriteDeletes(ObjectStore* store, const std::string& prefix, SegmentId id, const std::vector<DeleteBatch>& batches);
+Result<std::vector<DeleteBatch>> ReadDeletes(ObjectStore* store, const SegmentMeta& meta);
+
+// All object names a segment consists of (garbage collection, backup): from its manifest and its indexes.
+Result<std::vector<std::string>> ObjectsOf(ObjectStore* store, const SegmentMeta& meta);
+
+// The vectors of one field of an open sealed segment, for index building. Null rows are zero vectors.
+Result<VectorView> VectorsOf(const Segment& segment, FieldId field);
+
+}  // namespace saker

@@ -1,0 +1,77 @@
+// The log: a fixed number of channels, each an ordered sequence of records. What is acknowledged is durable.
+// Implementations: files (embedded; one shared file, so that one sync serves all channels), Kafka (cluster).
+//
+// Offsets of a channel rise by one a record, fences included. Each record carries its writer's epoch. protocol.md's
+// rule 6: a reader voids every record that follows a fence of a higher epoch; the implementation does that here, so
+// Read() returns only valid records, and an append at a superseded epoch fails with kSuperseded.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+
+namespace saker {
+
+using LogOffset = int64_t;
+
+enum class LogRecordType : uint8_t { kData = 0, kFence = 1 };
+
+struct LogRecord {
+  ChannelId channel = 0;
+  LogOffset offset = 0;
+  Epoch epoch = 0;
+  LogRecordType type = LogRecordType::kData;
+  std::string payload;
+};
+
+// What one request appends to one channel.
+struct LogAppend {
+  ChannelId channel = 0;
+  Epoch epoch = 0;
+  std::string payload;
+};
+
+class Log {
+ public:
+  // Offsets of the appended records, in the order given; called once, in append order, when they are durable or have
+  // failed. Runs on the log's own thread: it must be short and may not call back into the log synchronously.
+  using Appended = std::function<void(Result<std::vector<LogOffset>>)>;
+
+  virtual ~Log() = default;
+  virtual int channel_count() const = 0;
+  // Appends the records of one request. Embedded: all of them or none, whatever the channels. Kafka: each on its own.
+  // Calls made one after another land in that order in every channel. Fails with kSuperseded (a higher fence stands),
+  // kDiskLimitExceeded (refused before anything was written), kIoFailed (fate unknown: fence again before going on).
+  virtual void Append(std::vector<LogAppend> records, Appended done) = 0;
+  // Appends a fence: from now on only `epoch` may append to the channel. Durable when it returns. kSuperseded if an
+  // equal or higher fence stands already. `payload` is the fence record's (the ceiling; see datanode/channel.h).
+  virtual Result<LogOffset> Fence(ChannelId channel, Epoch epoch, std::string payload) = 0;
+  // The highest fence's epoch; 0 if there is none.
+  virtual Result<Epoch> FencedEpoch(ChannelId channel) = 0;
+  // Valid records from `from` on, in order, at most about max_bytes (at least one if there is one). kCompacted if
+  // `from` was truncated away; kCorrupted names the file. Fence records are included.
+  virtual Result<std::vector<LogRecord>> Read(ChannelId channel, LogOffset from, int64_t max_bytes) = 0;
+  virtual Result<LogOffset> Begin(ChannelId channel) = 0;  // first offset kept: the channel's checkpoint
+  virtual Result<LogOffset> End(ChannelId channel) = 0;    // the offset the next record gets
+  // Forgets what lies before `before`: durable, it is the channel's checkpoint. kSuperseded if `epoch` is not the
+  // fenced one. Space is given back when no channel needs a file any more.
+  virtual Status Truncate(ChannelId channel, LogOffset before, Epoch epoch) = 0;
+  virtual int64_t size_bytes() const = 0;
+};
+
+struct FileLogSettings {
+  std::string directory;
+  int channels = 16;
+  int64_t file_bytes = 64 << 20;   // a new file is begun when one has grown to this
+  int64_t reserve_bytes = 32 << 20;  // free disk below which appends are refused
+};
+// Takes a lock on the directory: a second process is refused with a message that names it.
+Result<std::unique_ptr<Log>> OpenFileLog(const FileLogSettings& settings);
+
+}  // namespace saker
