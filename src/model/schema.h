@@ -189,5 +189,6 @@ Result<Database> DecodeDatabase(std::string_view bytes);
 Result<User> DecodeUser(std::string_view bytes);
 Result<Role> DecodeRole(std::string_view bytes);
 void EncodeSchema(const CollectionSchema& schema, std::string& out);  // also in segment manifests
+Result<CollectionSchema> DecodeSchema(std::string_view bytes, size_t& position);
 
 }  // namespace saker
