@@ -28,11 +28,13 @@ struct SearchPlan {
   VectorSearchParams params;      // k = limit + offset
   FilterPtr filter;               // null: all rows
   bool ignore_growing = false;
-  // Grouping: at most group_size rows for each value of the field; k counts groups. 0: no grouping.
+  // Grouping: at most group_size rows for each value of the field; k counts groups. 0: no grouping. The rows of a group
+  // stand together, nearest first; groups are ordered by their nearest row. Not strict: a group may have fewer rows than
+  // there are. Null is a group of its own.
   FieldId group_by;
   int group_size = 1;
   bool strict_group_size = false;
-  // Iterator: only rows beyond this (distance, key), for the next batch. See search_iterator in proxy/search.cc.
+  // Iterator: only rows farther than this distance, for the next batch. See search_iterator in proxy/search.cc.
   bool has_bound = false;
   float bound_distance = 0;
 };
@@ -44,6 +46,9 @@ struct QueryPlan {
   int64_t limit = -1;             // -1: all; of the whole request: legs may return up to limit + offset
   int64_t offset = 0;
   std::vector<FieldId> output_fields;
+  // Set by the proxy on its copy of the plan, for its last merge: MergeRows then drops the first `offset` rows. Without
+  // it legs and merges keep the limit + offset smallest keys.
+  bool cut_offset = false;
 };
 
 struct ReadView {
@@ -68,7 +73,7 @@ struct SearchHits {
   int64_t rows_considered = 0;    // after filter and visibility
 };
 
-// Rows of a query (and of hits when their fields are fetched).
+// Rows of a query, by rising key, each key once (its newest version).
 struct QueryRows {
   int64_t count = 0;              // count_only
   PrimaryKeys keys;
@@ -77,7 +82,7 @@ struct QueryRows {
 };
 
 // Runs the plan over one segment for all its queries. Thread-safe. Never fails for data's sake: what can't match is
-// simply not found.
+// simply not found. It fails with kCorrupted for a damaged file, kParameterInvalid for queries of a wrong size.
 Result<SearchHits> SearchSegment(const SearchPlan& plan, const Segment& segment, const ReadView& view);
 Result<QueryRows> QuerySegment(const QueryPlan& plan, const Segment& segment, const ReadView& view);
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/bitmap.h"
@@ -36,7 +37,38 @@ class Segment : public FilterSource {
   // `rows` alone, if everything is visible: the common case costs nothing.
   virtual bool ClearInvisible(Timestamp t, Timestamp expired_before, Bitmap& rows) const = 0;
   virtual bool IsVisible(int64_t row, Timestamp t, Timestamp expired_before) const = 0;
-  // Rows with these keys, any version, appended as (index into keys, row), through the key index.
+  // True if every row is visible at `t`, found out without looking at rows; false: perhaps not.
+  virtual bool AllVisible(Timestamp t, Timestamp expired_before) const {
+    (void)t, (void)expired_before;
+    return false;
+  }
+  // Clears from `rows` what is deleted at or before `until`, whenever it was inserted.
+  virtual void ClearDeleted(Timestamp until, Bitmap& rows) const;
+  // Checks the files behind these fields (fields it lacks are skipped) the first time it is asked, then remembers:
+  // kCorrupted names the object. Searching, querying and fetching ask it before they read columns; so must whoever
+  // reads chunks of a sealed segment by ChunkAt, which of a damaged column knows nothing but nullopt.
+  virtual Status Check(std::span<const FieldId> fields) const {
+    (void)fields;
+    return {};
+  }
+  // False if no two rows share a key.
+  virtual bool may_repeat_keys() const { return true; }
+  // The row with the i-th smallest key; -1 if this segment keeps no order (growing).
+  virtual int64_t RowInKeyOrder(int64_t i) const {
+    (void)i;
+    return -1;
+  }
+  // Between which values a field lies, if that is known.
+  struct Bounds {
+    Value min;
+    Value max;
+  };
+  virtual std::optional<Bounds> BoundsOf(FieldId field) const {
+    (void)field;
+    return std::nullopt;
+  }
+  // Rows with these keys, any version, appended as (index into keys, row), through the key index; a key's rows in no
+  // particular order. Rows above the rows() of an earlier moment may be among them.
   virtual void FindKeys(const PrimaryKeys& keys, std::vector<std::pair<int64_t, int64_t>>& out) const = 0;
   // Applies deletes: rows of these keys inserted before batch.ts are gone from batch.ts on. Batches come in rising ts;
   // one that was applied before is harmless. Thread-safe against readers.
@@ -44,11 +76,15 @@ class Segment : public FilterSource {
   virtual int64_t deleted_rows() const = 0;
   // The vector index on a field; null: none (yet), search is exact. Held while searching.
   virtual std::shared_ptr<const VectorIndex> VectorIndexOn(FieldId field) const { (void)field; return nullptr; }
+  // The scalar index on a field, held while filtering. IndexOn gives the same one, for as long as it stays attached.
+  virtual std::shared_ptr<const ScalarIndex> ScalarIndexOn(FieldId field) const { (void)field; return nullptr; }
   virtual int64_t memory_bytes() const = 0;
 };
 using SegmentPtr = std::shared_ptr<Segment>;
 
-// Rows appended to a growing segment: the batch's columns in the schema's order, all at one timestamp.
+// Rows appended to a growing segment: the batch's columns, found by field id, all at one timestamp. Timestamps rise from
+// batch to batch. A column the batch lacks gets its default or null; one that the segment's schema lacks is dropped, so
+// that after a schema change the owner begins a new segment.
 class GrowingSegment : public Segment {
  public:
   // One writer at a time; readers see whole batches only.
@@ -69,7 +105,8 @@ struct SegmentFiles {
 
 // Writes rows as a sealed segment under `prefix` (unique: "segments/<collection>/<segment>/<epoch-or-job>"). Rows whose
 // deletion is at or before `deletes_until` are left out; later deletes are the delete stream's business. Manifest last.
-// Sources are written one after another (compaction gives several). With `order_by_key` rows come sorted by key.
+// Sources are written one after another (compaction gives several); of a growing one the rows it has at the call. Fields
+// of `schema` that a source lacks are written with their default or null.
 struct SegmentWriteRequest {
   ObjectStore* store = nullptr;
   std::string prefix;
