@@ -1,9 +1,30 @@
+option(SAKER_STRICT "A listed source file that is missing is an error" OFF)
+
+# A listed file that isn't there yet is left out with a warning, so that one unfinished room doesn't stop the others;
+# `./dev verify` turns the warning into an error (-DSAKER_STRICT=ON).
+function(saker_present list)
+  set(present)
+  foreach(file ${${list}})
+    if(SAKER_STRICT OR EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+      list(APPEND present ${file})
+    else()
+      message(WARNING "${CMAKE_CURRENT_SOURCE_DIR}/${file} is listed but missing")
+    endif()
+  endforeach()
+  set(${list} ${present} PARENT_SCOPE)
+endfunction()
+
 # saker_library(ROOM SOURCES a.cc … [DEPS room…] [LINK third-party…] [TESTS a_test.cc …] [TEST_LINK third-party…])
 #   makes the static library saker_ROOM of src/ROOM, and ROOM_test from TESTS (gtest, registered with ctest).
 #   DEPS are rooms (PUBLIC, since their headers show in ours), LINK are third-party targets (PRIVATE: their types stay
 #   in .cc files).
 function(saker_library room)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LINK;TESTS;TEST_LINK" ${ARGN})
+  saker_present(ARG_SOURCES)
+  saker_present(ARG_TESTS)
+  if(NOT ARG_SOURCES)
+    return()
+  endif()
   add_library(saker_${room} STATIC ${ARG_SOURCES})
   target_include_directories(saker_${room} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   foreach(dep ${ARG_DEPS})
