@@ -98,6 +98,9 @@ class DataCoord {
   // From a channel's owner: the seal requests up to these timestamps are done; nothing before log offset `checkpoint`
   // is needed any more.
   virtual Status ReportSealed(ChannelId channel, Epoch epoch, CollectionId collection, Timestamp sealed_before) = 0;
+  // The owner could not fence the channel at its epoch, or lost track of what the log holds: it needs an epoch above
+  // `seen`, as the same owner or another.
+  virtual void ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) = 0;
   virtual void ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) = 0;
   // From an indexnode. `output` has rows == 0 if nothing was left.
   virtual Status ReportCompaction(int64_t task, Result<SegmentMeta> output) = 0;

@@ -1,0 +1,257 @@
+// Life cycle and ownership: taking channels over (fence, replay), stepping down, the reconcile loop.
+#include "datanode/data_node_role.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/log.h"
+
+namespace saker {
+namespace {
+
+constexpr int64_t kReplayReadBytes = 8 << 20;
+constexpr auto kCatalogWait = std::chrono::milliseconds(10'000);
+// A ceiling is kept this far ahead of what was asked for, so that reads rarely have to raise it.
+constexpr int64_t kCeilingStepMs = 60'000;
+
+}  // namespace
+
+DataNodeRole::DataNodeRole(DataNodeDeps deps, DataNodeSettings settings)
+    : deps_(std::move(deps)), settings_(settings), apply_(deps_.apply) {
+  for (int i = 0; i < deps_.log->channel_count(); ++i) channels_.push_back(std::make_unique<Channel>());
+  loop_ = std::make_unique<ControlLoop>("datanode", deps_.io, deps_.timer, [this] { return Reconcile(); });
+}
+
+DataNodeRole::~DataNodeRole() { Stop(); }
+
+void DataNodeRole::Start() {
+  subscription_ = deps_.catalog->Subscribe([this](const Catalog::Change&) { loop_->Poke(); });
+  loop_->Poke();
+}
+
+void DataNodeRole::Stop() {
+  if (loop_ == nullptr) return;
+  if (subscription_ != 0) deps_.catalog->Unsubscribe(subscription_);
+  loop_->Stop();
+  gate_.Close();
+  loop_.reset();
+}
+
+std::chrono::milliseconds DataNodeRole::Reconcile() {
+  ReconcileChannels();
+  ForgetDropped();
+  SealRequested();
+  RelievePressure();
+  ReleaseServed();
+  MoveCheckpoints();
+  return FlushAged();
+}
+
+void DataNodeRole::ReconcileChannels() {
+  for (const ChannelAssignment& assignment : deps_.catalog->Channels()) {
+    if (assignment.channel < 0 || assignment.channel >= static_cast<int>(channels_.size())) continue;
+    Channel& channel = At(assignment.channel);
+    MutexLock lock(channels_mutex_);
+    if (assignment.owner != deps_.node) {
+      if (channel.serving && assignment.epoch > channel.epoch) {
+        StepDown(assignment.channel, "the channel was given to another node");
+      }
+      continue;
+    }
+    if (assignment.epoch <= channel.epoch || channel.taking_over) continue;
+    channel.taking_over = true;
+    deps_.io->Post([this, assignment] {
+      const Gate::Hold hold(gate_);
+      if (hold) TakeOver(assignment);
+    });
+  }
+}
+
+void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
+  const Stopwatch watch;
+  Channel& channel = At(assignment.channel);
+  channel.serving = false;
+  Timestamp seen = 0;
+  Status status;
+  const Timestamp ceiling = MakeTimestamp(UnixMs(clock_.Now()) + kCeilingStepMs);
+  const auto fence = deps_.log->Fence(assignment.channel, assignment.epoch, Encode(CeilingRecord{ceiling}));
+  if (fence.ok()) {
+    channel.epoch = assignment.epoch;
+    StepDown(assignment.channel, "replaying");  // forgets what an earlier ownership left in memory
+    status = Replay(assignment.channel, assignment.epoch, *fence, seen);
+  } else {
+    status = fence.status();
+  }
+  if (!status.ok()) {
+    LogError("channel {}: taking over at epoch {} failed: {}", assignment.channel, assignment.epoch, status.ToString());
+    const auto fenced = deps_.log->FencedEpoch(assignment.channel);
+    if (auto* coord = deps_.peers->data_coord(); coord != nullptr && status.code() != ErrorCode::kCorrupted) {
+      coord->ReportChannelLost(assignment.channel, deps_.node, std::max(assignment.epoch, fenced.ok() ? *fenced : 0));
+    }
+    MutexLock lock(channels_mutex_);
+    channel.taking_over = false;
+    return;
+  }
+  channel.applied = *fence + 1;
+  channel.checkpoint = deps_.log->Begin(assignment.channel).ok() ? *deps_.log->Begin(assignment.channel) : 0;
+  clock_.Observe(seen);
+  {
+    // Reads go to a timestamp above everything replayed; on the strand, so that it never falls behind a write's.
+    MutexLock lock(append_mutex_);
+    const Timestamp now = clock_.Next();
+    apply_.Post([this, now, &channel] {
+      RaiseApplied(now);
+      channel.serving = true;
+    });
+  }
+  LogInfo("channel {}: owned at epoch {}, replayed in {} ms", assignment.channel, assignment.epoch, watch.elapsed_ms());
+  MutexLock lock(channels_mutex_);
+  channel.taking_over = false;
+}
+
+Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Timestamp& seen) {
+  // After the fence nothing of an earlier owner can be committed any more: what is committed now is all there is.
+  ASSIGN_OR_RETURN(const Revision now, deps_.meta->CurrentRevision());
+  RETURN_IF_ERROR(deps_.catalog->WaitFor(now, kCatalogWait));
+  std::set<SegmentId> committed;
+  for (const auto& segment : deps_.catalog->AllSegments()) {
+    if (segment->channel != channel) continue;
+    committed.insert(segment->id);
+    seen = std::max(seen, segment->max_ts);
+  }
+  ASSIGN_OR_RETURN(LogOffset at, deps_.log->Begin(channel));
+  while (at <= fence) {
+    ASSIGN_OR_RETURN(const auto records, deps_.log->Read(channel, at, kReplayReadBytes));
+    if (records.empty()) break;
+    for (const LogRecord& record : records) {
+      if (record.offset > fence) break;
+      if (record.type == LogRecordType::kFence) {
+        if (auto ceiling = DecodeCeiling(record.payload); ceiling.ok() && record.offset != fence) {
+          seen = std::max(seen, ceiling->ceiling);
+        }
+        continue;
+      }
+      ASSIGN_OR_RETURN(const RecordKind kind, KindOf(record.payload));
+      if (kind == RecordKind::kWrite) {
+        ReplayWrite(channel, record, committed, seen);
+      } else if (kind == RecordKind::kBarrier) {
+        ASSIGN_OR_RETURN(const BarrierRecord barrier, DecodeBarrier(record.payload));
+        seen = std::max(seen, barrier.ts);
+        if (barrier.dropped) ForgetShard({barrier.collection, channel});
+        MutexLock lock(append_mutex_);
+        min_version_[barrier.collection] = std::max(min_version_[barrier.collection], barrier.version);
+      } else {
+        ASSIGN_OR_RETURN(const CeilingRecord ceiling, DecodeCeiling(record.payload));
+        seen = std::max(seen, ceiling.ceiling);
+      }
+    }
+    at = records.back().offset + 1;
+  }
+  (void)epoch;
+  return {};
+}
+
+void DataNodeRole::ReplayWrite(ChannelId channel, const LogRecord& log_record, const std::set<SegmentId>& committed,
+                               Timestamp& seen) {
+  auto record = DecodeWrite(log_record.payload);
+  if (!record.ok()) {
+    LogError("channel {} offset {}: {}", channel, log_record.offset, record.status().ToString());
+    return;
+  }
+  seen = std::max(seen, record->ts);
+  {
+    MutexLock lock(append_mutex_);
+    if (answered_.emplace(record->batch_id, record->ts).second) answered_order_.push_back(record->batch_id);
+  }
+  const CollectionPtr collection = deps_.catalog->GetCollection(record->collection);
+  if (collection == nullptr) {
+    if (!deps_.catalog->IsDropped(record->collection)) {
+      LogError("channel {} offset {}: rows of collection {}, which the catalog doesn't know: kept in the log", channel,
+               log_record.offset, record->collection.value);
+    }
+    return;
+  }
+  std::erase_if(record->inserts, [&](const InsertRecord& insert) {
+    return committed.contains(insert.segment) || collection->FindPartition(insert.partition) == nullptr;
+  });
+  const ShardKey key{record->collection, channel};
+  const bool deletes_committed = record->ts <= CommittedDeletesUntil(key);
+  if (record->inserts.empty() && (record->deletes.size() == 0 || deletes_committed)) return;
+  const auto bytes = static_cast<int64_t>(log_record.payload.size());
+  GetShard(key)->Apply(*record, log_record.offset, bytes, collection->schema);
+  At(channel).unflushed_bytes += bytes;
+}
+
+Timestamp DataNodeRole::CommittedDeletesUntil(const ShardKey& key) const {
+  Timestamp until = 0;
+  for (const auto& segment : deps_.catalog->Segments(key.first)) {
+    if (segment->channel != key.second) continue;
+    if (segment->kind == SegmentKind::kDeletes) until = std::max(until, segment->max_ts);
+  }
+  return until;
+}
+
+void DataNodeRole::StepDown(ChannelId channel, const std::string& why) {
+  if (At(channel).serving.exchange(false)) LogWarn("channel {}: no longer served: {}", channel, why);
+  {
+    MutexLock lock(shards_mutex_);
+    std::erase_if(shards_, [&](const auto& entry) { return entry.first.second == channel; });
+  }
+  At(channel).unflushed_bytes = 0;
+  MutexLock lock(append_mutex_);
+  std::erase_if(open_, [&](const auto& entry) { return entry.first.first.second == channel; });
+}
+
+void DataNodeRole::ForgetShard(const ShardKey& key) {
+  std::shared_ptr<Shard> gone;
+  {
+    MutexLock lock(shards_mutex_);
+    const auto it = shards_.find(key);
+    if (it == shards_.end()) return;
+    gone = it->second;
+    shards_.erase(it);
+  }
+  At(key.second).unflushed_bytes -= gone->unflushed_bytes();
+  MutexLock lock(append_mutex_);
+  std::erase_if(open_, [&](const auto& entry) { return entry.first.first == key; });
+}
+
+void DataNodeRole::ForgetDropped() {
+  for (const auto& shard : Shards()) {
+    if (deps_.catalog->IsDropped(shard->collection())) {
+      ForgetShard({shard->collection(), shard->channel()});
+      continue;
+    }
+    const CollectionPtr collection = deps_.catalog->GetCollection(shard->collection());
+    if (collection == nullptr) continue;
+    for (const Growing& growing : shard->Segments()) {
+      const PartitionId partition = growing.segment->partition();
+      if (collection->FindPartition(partition) == nullptr) shard->DropPartition(partition);
+    }
+  }
+}
+
+std::shared_ptr<Shard> DataNodeRole::FindShard(const ShardKey& key) const {
+  MutexLock lock(shards_mutex_);
+  const auto it = shards_.find(key);
+  return it == shards_.end() ? nullptr : it->second;
+}
+
+std::shared_ptr<Shard> DataNodeRole::GetShard(const ShardKey& key) {
+  if (auto shard = FindShard(key)) return shard;
+  const Timestamp deletes_until = CommittedDeletesUntil(key);
+  MutexLock lock(shards_mutex_);
+  auto& shard = shards_[key];
+  if (shard == nullptr) shard = std::make_shared<Shard>(key.first, key.second, deletes_until);
+  return shard;
+}
+
+std::vector<std::shared_ptr<Shard>> DataNodeRole::Shards() const {
+  MutexLock lock(shards_mutex_);
+  std::vector<std::shared_ptr<Shard>> out;
+  out.reserve(shards_.size());
+  for (const auto& [key, shard] : shards_) out.push_back(shard);
+  return out;
+}
+
+}  // namespace saker

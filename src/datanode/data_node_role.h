@@ -1,0 +1,144 @@
+// The datanode: owner of channels. ARCHITECTURE.md walks through an insert here.
+//
+// Order of things, which everything rests on: a write is stamped and handed to the log under `append_mutex_`, so
+// timestamps rise in log order; the log calls back in that order; batches are applied in that order on one strand; a
+// write is acknowledged after it was applied. So `applied_ts_` is a timestamp at which all that was acknowledged is
+// visible and below which nothing will appear: reads happen there and wait for nothing.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <unordered_map>
+
+#include "base/thread_pool.h"
+#include "catalog/catalog.h"
+#include "datanode/shard.h"
+#include "roles/peers.h"
+#include "storage/object_store.h"
+
+namespace saker {
+
+struct DataNodeSettings {
+  int64_t channel_unflushed_bytes = 256 << 20;   // a channel with more is flushed; writes are refused beyond twice it
+  int64_t segment_bytes = 1024 << 20;            // a growing segment with more is sealed
+  std::chrono::milliseconds flush_age{600'000};  // rows unflushed for longer are flushed
+};
+
+struct DataNodeDeps {
+  NodeId node;
+  Catalog* catalog = nullptr;       // started with segments
+  MetaStore* meta = nullptr;
+  Log* log = nullptr;
+  ObjectStore* objects = nullptr;
+  Peers* peers = nullptr;
+  ThreadPool* apply = nullptr;      // the strand of batches runs here
+  ThreadPool* io = nullptr;         // flushes and take-overs
+  Timer* timer = nullptr;
+  std::function<Result<int64_t>()> next_id;
+};
+
+class DataNodeRole : public DataNode {
+ public:
+  DataNodeRole(DataNodeDeps deps, DataNodeSettings settings);
+  ~DataNodeRole() override;
+  void Start();
+  void Stop();
+
+  void Write(WriteRequest request, Callback<WriteResponse> done) override;
+  void BeginRead(const ReadPointRequest& request, Callback<ReadPoint> done) override;
+  void Search(const GrowingLeg& leg, std::shared_ptr<const SearchPlan> plan, Callback<SearchHits> done) override;
+  void Query(const GrowingLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) override;
+  void Fetch(const FetchRequest& request, Callback<RowBatch> done) override;
+  Result<DeleteStream> Deletes(const DeleteStreamRequest& request) override;
+  std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId collection) override;
+  Status BarrierCollection(CollectionId collection, const std::vector<ChannelId>& channels, int64_t version, bool dropped,
+                           const std::vector<PartitionId>& dropped_partitions) override;
+
+ private:
+  struct Channel {
+    std::atomic<Epoch> epoch{0};
+    std::atomic<bool> serving{false};     // fenced and replayed: may append and answer
+    bool taking_over = false;             // guarded by channels_mutex_
+    std::atomic<LogOffset> applied{0};    // offset after the last applied record
+    std::atomic<LogOffset> checkpoint{0}; // what the log was last truncated to
+    std::atomic<int64_t> unflushed_bytes{0};
+  };
+  struct Pending;                         // a write on its way through the log
+  struct OpenSegment {
+    SegmentId id;
+    int64_t bytes = 0;
+    int64_t collection_version = 0;
+  };
+  using ShardKey = std::pair<CollectionId, ChannelId>;
+
+  // Writing.
+  Status Admit(const WriteRequest& request, CollectionPtr& collection) const;
+  Status Stamp(Pending& pending) REQUIRES(append_mutex_);
+  Result<SegmentId> SegmentFor(const ShardKey& shard, PartitionId partition, int64_t version, int64_t bytes)
+      REQUIRES(append_mutex_);
+  void Apply(Pending& pending, const std::vector<LogOffset>& offsets);
+  void AppendFailed(const std::vector<ChannelId>& channels, const Status& why);
+  // Appends to the log; `applied` runs on the apply strand, in append order.
+  void Append(std::vector<LogAppend> records, std::function<void(Result<std::vector<LogOffset>>)> applied)
+      REQUIRES(append_mutex_);
+  void RaiseApplied(Timestamp ts);
+
+  // Reading.
+  Status CheckServing(const std::vector<ChannelId>& channels) const;
+  Result<std::vector<std::shared_ptr<GrowingSegment>>> SegmentsFor(const GrowingLeg& leg) const;
+
+  // Ownership.
+  std::chrono::milliseconds Reconcile();
+  void ReconcileChannels();
+  void TakeOver(const ChannelAssignment& assignment);
+  Status Replay(ChannelId channel, Epoch epoch, LogOffset fence, Timestamp& seen);
+  void ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
+  Timestamp CommittedDeletesUntil(const ShardKey& key) const;
+  void StepDown(ChannelId channel, const std::string& why);
+
+  // Flushing.
+  void SealRequested();
+  void SealShard(const std::shared_ptr<Shard>& shard);
+  void Flush(const std::shared_ptr<Shard>& shard, const Generation& generation);
+  bool StillWanted(const Shard& shard, const Growing& growing, int64_t& route) const;
+  Result<std::vector<SegmentMeta>> WriteGeneration(const Shard& shard, const Generation& generation, Epoch epoch);
+  void RelievePressure();
+  void ForgetShard(const ShardKey& key);
+  std::chrono::milliseconds FlushAged();
+  void ReleaseServed();
+  void ForgetDropped();
+  void MoveCheckpoints();
+
+  std::shared_ptr<Shard> FindShard(const ShardKey& key) const;
+  std::shared_ptr<Shard> GetShard(const ShardKey& key);
+  std::vector<std::shared_ptr<Shard>> Shards() const;
+  Channel& At(ChannelId channel) const { return *channels_[channel]; }
+
+  // Constant after construction.
+  const DataNodeDeps deps_;
+  const DataNodeSettings settings_;
+  std::vector<std::unique_ptr<Channel>> channels_;
+  HybridClock clock_;
+
+  Mutex append_mutex_;  // orders stamping and appending
+  std::map<std::pair<ShardKey, PartitionId>, OpenSegment> open_ GUARDED_BY(append_mutex_);
+  std::unordered_map<CollectionId, int64_t> min_version_ GUARDED_BY(append_mutex_);
+  std::unordered_map<uint64_t, Timestamp> answered_ GUARDED_BY(append_mutex_);   // batch id → timestamp
+  std::deque<uint64_t> answered_order_ GUARDED_BY(append_mutex_);
+
+  Strand apply_;
+  std::atomic<Timestamp> applied_ts_{0};
+  std::atomic<bool> aging_{false};        // the loop knows that there is something to flush by age
+
+  mutable Mutex shards_mutex_;
+  std::map<ShardKey, std::shared_ptr<Shard>> shards_ GUARDED_BY(shards_mutex_);
+  std::unordered_map<CollectionId, int64_t> min_route_ GUARDED_BY(shards_mutex_);
+
+  Mutex channels_mutex_;  // guards Channel::taking_over and epochs while they change
+
+  int subscription_ = 0;
+  Gate gate_;
+  std::unique_ptr<ControlLoop> loop_;
+};
+
+}  // namespace saker

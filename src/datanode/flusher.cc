@@ -1,0 +1,254 @@
+// Sealing and flushing: growing segments become files, one transaction makes them known, the log is truncated.
+#include <algorithm>
+#include <random>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "datanode/data_node_role.h"
+
+namespace saker {
+namespace {
+
+constexpr auto kRetryFlush = std::chrono::milliseconds(1000);
+// A log smaller than this is not truncated: the sync would cost more than the space is worth.
+constexpr int64_t kTruncateAboveBytes = 4 << 20;
+
+// Unique for every attempt: an object is written once, and garbage collection sees by the epoch who made it.
+std::string AttemptName(CollectionId collection, SegmentId segment, Epoch epoch) {
+  static std::atomic<int64_t> attempt{0};
+  return "segments/" + std::to_string(collection.value) + "/" + std::to_string(segment.value) + "/e" +
+         std::to_string(epoch) + "-" + std::to_string(MonotonicUs()) + "-" + std::to_string(++attempt);
+}
+
+}  // namespace
+
+void DataNodeRole::SealRequested() {
+  for (const ChannelAssignment& assignment : deps_.catalog->Channels()) {
+    if (assignment.owner != deps_.node || !At(assignment.channel).serving) continue;
+    for (const auto& [collection, until] : assignment.seal_before) {
+      const auto shard = FindShard({collection, assignment.channel});
+      const Timestamp oldest = shard == nullptr ? 0 : shard->oldest_unflushed_ts();
+      if (oldest != 0 && oldest <= until) {
+        SealShard(shard);
+        continue;
+      }
+      auto* coord = deps_.peers->data_coord();
+      if (coord == nullptr) continue;
+      const Status status = coord->ReportSealed(assignment.channel, assignment.epoch, collection, until);
+      if (!status.ok()) LogWarn("channel {}: reporting a flush failed: {}", assignment.channel, status.ToString());
+    }
+  }
+}
+
+void DataNodeRole::SealShard(const std::shared_ptr<Shard>& shard) {
+  if (shard->flushing()) return;
+  const ShardKey key{shard->collection(), shard->channel()};
+  MutexLock lock(append_mutex_);
+  std::erase_if(open_, [&](const auto& entry) { return entry.first.first == key; });
+  const Timestamp seal_ts = clock_.Next();
+  // When this runs, every batch stamped before seal_ts has been applied and none stamped after.
+  apply_.Post([this, shard, seal_ts] {
+    auto generation = std::make_shared<Generation>();
+    if (!shard->BeginFlush(seal_ts, *generation)) return;
+    deps_.io->Post([this, shard, generation] {
+      const Gate::Hold hold(gate_);
+      if (hold) Flush(shard, *generation);
+    });
+  });
+}
+
+Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shard, const Generation& generation, Epoch epoch) {
+  const CollectionPtr collection = deps_.catalog->GetCollection(shard.collection());
+  if (collection == nullptr) return Status(ErrorCode::kCollectionNotFound, "the collection was dropped");
+  std::vector<SegmentMeta> metas;
+  LogOffset log_end = 0;
+  for (size_t i = 0; i < generation.segments.size(); ++i) {
+    const auto& segment = generation.segments[i];
+    log_end = std::max(log_end, generation.log_ends[i]);
+    if (collection->FindPartition(segment->partition()) == nullptr) continue;  // dropped: replay skips its rows too
+    SegmentWriteRequest request;
+    request.store = deps_.objects;
+    request.id = segment->id();
+    request.partition = segment->partition();
+    request.schema = collection->schema;
+    request.sources = {segment};
+    request.deletes_until = generation.deletes_until;
+    request.prefix = AttemptName(shard.collection(), segment->id(), epoch);
+    ASSIGN_OR_RETURN(const SegmentFiles files, WriteSegment(request));
+    SegmentMeta meta;
+    meta.id = segment->id();
+    meta.collection = shard.collection();
+    meta.partition = segment->partition();
+    meta.channel = shard.channel();
+    // All its rows deleted again: known as dropped, so that a replay doesn't bring it back.
+    meta.state = files.rows == 0 ? SegmentState::kDropped : SegmentState::kFlushed;
+    meta.rows = files.rows;
+    meta.size_bytes = files.size_bytes;
+    meta.min_ts = files.min_ts;
+    meta.max_ts = std::max(files.max_ts, segment->max_ts());
+    meta.deletes_until = generation.deletes_until;
+    meta.log_end = generation.log_ends[i];
+    meta.epoch = epoch;
+    meta.manifest = files.manifest;
+    metas.push_back(std::move(meta));
+  }
+  if (!generation.deletes.empty()) {
+    ASSIGN_OR_RETURN(const int64_t id, deps_.next_id());
+    ASSIGN_OR_RETURN(const SegmentFiles files, WriteDeletes(deps_.objects, AttemptName(shard.collection(), SegmentId(id), epoch),
+                                                            SegmentId(id), generation.deletes));
+    SegmentMeta meta;
+    meta.id = SegmentId(id);
+    meta.collection = shard.collection();
+    meta.channel = shard.channel();
+    meta.kind = SegmentKind::kDeletes;
+    meta.rows = files.rows;
+    meta.size_bytes = files.size_bytes;
+    meta.min_ts = generation.deletes.front().ts;
+    meta.max_ts = generation.deletes.back().ts;
+    meta.deletes_until = generation.deletes_until;
+    meta.log_end = log_end;
+    meta.epoch = epoch;
+    meta.manifest = files.manifest;
+    metas.push_back(std::move(meta));
+  }
+  return metas;
+}
+
+void DataNodeRole::Flush(const std::shared_ptr<Shard>& shard, const Generation& generation) {
+  const Stopwatch watch;
+  const ChannelId channel = shard->channel();
+  const Epoch epoch = At(channel).epoch;
+  const int64_t bytes = shard->unflushed_bytes();
+  auto metas = WriteGeneration(*shard, generation, epoch);
+  Status status = metas.status();
+  Revision revision = 0;
+  if (status.ok()) {
+    auto* coord = deps_.peers->data_coord();
+    auto committed = coord == nullptr ? Result<Revision>(Status(ErrorCode::kServiceUnavailable, "datacoord is away"))
+                     : metas->empty() ? Result<Revision>(deps_.catalog->revision())
+                                      : coord->CommitFlush(channel, epoch, *metas);
+    status = committed.status();
+    if (status.ok()) revision = *committed;
+  }
+  if (status.ok()) {
+    int64_t rows = 0;
+    for (const auto& meta : *metas) rows += meta.kind == SegmentKind::kRows ? meta.rows : 0;
+    const int64_t before = shard->unflushed_bytes();
+    shard->EndFlush(generation, revision);
+    At(channel).unflushed_bytes -= before - shard->unflushed_bytes();
+    LogInfo("channel {}: flushed {} segments, {} rows, {} delete batches of collection {} ({} MiB) in {} ms", channel,
+            generation.segments.size(), rows, generation.deletes.size(), shard->collection().value, bytes >> 20,
+            watch.elapsed_ms());
+    loop_->Poke();
+    return;
+  }
+  if (status.code() == ErrorCode::kCollectionNotFound) return ForgetShard({shard->collection(), channel});
+  if (status.code() == ErrorCode::kSuperseded) return StepDown(channel, status.ToString());
+  LogWarn("channel {}: a flush of collection {} failed, will be tried again: {}", channel, shard->collection().value,
+          status.ToString());
+  shard->AbortFlush(generation);
+  deps_.timer->After(kRetryFlush, [this] { loop_->Poke(); });
+}
+
+void DataNodeRole::RelievePressure() {
+  std::map<ChannelId, std::shared_ptr<Shard>> biggest;
+  std::map<ChannelId, int64_t> total;
+  for (const auto& shard : Shards()) {
+    total[shard->channel()] += shard->unflushed_bytes();
+    auto& candidate = biggest[shard->channel()];
+    if (candidate == nullptr || shard->unflushed_bytes() > candidate->unflushed_bytes()) candidate = shard;
+  }
+  for (const auto& [channel, bytes] : total) {
+    At(channel).unflushed_bytes = bytes;
+    if (bytes > settings_.channel_unflushed_bytes) SealShard(biggest[channel]);
+  }
+}
+
+std::chrono::milliseconds DataNodeRole::FlushAged() {
+  aging_ = false;
+  const int64_t now_ms = UnixMs(clock_.Now());
+  int64_t next_ms = 0;
+  for (const auto& shard : Shards()) {
+    const Timestamp oldest = shard->oldest_unflushed_ts();
+    if (oldest == 0) continue;
+    aging_ = true;
+    const int64_t left_ms = UnixMs(oldest) + settings_.flush_age.count() - now_ms;
+    if (left_ms <= 0) {
+      SealShard(shard);
+      continue;
+    }
+    next_ms = next_ms == 0 ? left_ms : std::min(next_ms, left_ms);
+  }
+  return std::chrono::milliseconds(next_ms);
+}
+
+// Whether the growing copy must stay. `route`: reads on an older route than this one would miss it once it is gone.
+bool DataNodeRole::StillWanted(const Shard& shard, const Growing& growing, int64_t& route) const {
+  // Decided on a view that has seen the commit: whether the collection was loaded before it is then known.
+  if (deps_.catalog->revision() < growing.committed_at) return true;
+  const CollectionPtr collection = deps_.catalog->GetCollection(shard.collection());
+  if (collection == nullptr || !collection->load.loaded) return false;
+  if (!collection->IsLoaded(growing.segment->partition())) return false;
+  const auto placement = deps_.catalog->FindPlacement(shard.collection());
+  const auto meta = deps_.catalog->FindSegment(growing.segment->id());
+  if (placement != nullptr) {
+    route = placement->version;
+    for (const auto& placed : placement->segments) {
+      if (placed.segment == growing.segment->id() && placed.serving) return false;
+    }
+  }
+  // Gone from the catalog: all its rows were deleted, or compaction replaced it, which it does to served segments only.
+  return meta != nullptr && meta->state != SegmentState::kDropped;
+}
+
+void DataNodeRole::ReleaseServed() {
+  for (const auto& shard : Shards()) {
+    int64_t route = 0;
+    bool some = false;
+    for (const Growing& growing : shard->Segments()) {
+      if (growing.state != GrowingState::kFlushed) continue;
+      int64_t version = 0;
+      if (StillWanted(*shard, growing, version)) continue;
+      some = true;
+      route = std::max(route, version);
+    }
+    if (!some) continue;
+    {
+      MutexLock lock(shards_mutex_);
+      auto& min = min_route_[shard->collection()];
+      min = std::max(min, route);
+    }
+    shard->Release([&](const Growing& growing) {
+      int64_t version = 0;
+      return !StillWanted(*shard, growing, version) && version <= route;
+    });
+  }
+}
+
+void DataNodeRole::MoveCheckpoints() {
+  std::map<ChannelId, LogOffset> first;
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    if (channels_[i]->serving) first[static_cast<ChannelId>(i)] = channels_[i]->applied;
+  }
+  for (const auto& shard : Shards()) {
+    const LogOffset unflushed = shard->FirstUnflushed();
+    const auto it = first.find(shard->channel());
+    if (unflushed >= 0 && it != first.end()) it->second = std::min(it->second, unflushed);
+  }
+  for (const auto& [id, checkpoint] : first) {
+    Channel& channel = At(id);
+    if (checkpoint <= channel.checkpoint) continue;
+    // Worth a sync only if it frees something.
+    const bool idle = deps_.log->size_bytes() < kTruncateAboveBytes;
+    if (idle) continue;
+    const Status status = deps_.log->Truncate(id, checkpoint, channel.epoch);
+    if (!status.ok()) {
+      LogWarn("channel {}: truncating its log before {} failed: {}", id, checkpoint, status.ToString());
+      continue;
+    }
+    channel.checkpoint = checkpoint;
+    if (auto* coord = deps_.peers->data_coord()) coord->ReportCheckpoint(id, channel.epoch, checkpoint);
+  }
+}
+
+}  // namespace saker

@@ -1,0 +1,133 @@
+// Reads of growing segments and the stream of deletes.
+#include <algorithm>
+
+#include "datanode/data_node_role.h"
+
+namespace saker {
+
+Status DataNodeRole::CheckServing(const std::vector<ChannelId>& channels) const {
+  for (const ChannelId channel : channels) {
+    if (channel >= 0 && channel < static_cast<int>(channels_.size()) && At(channel).serving) continue;
+    return {ErrorCode::kChannelNotAvailable, "channel " + std::to_string(channel) +
+                                                 " is not served by this node at the moment (it may be replaying its log); retry"};
+  }
+  return {};
+}
+
+// Strong needs a proof of ownership that is younger than the request (protocol.md, rule 3): with the embedded log that
+// is the lock on its directory, held as long as the process lives. All levels then read the same way: at what has been
+// applied, which includes all that was acknowledged.
+void DataNodeRole::BeginRead(const ReadPointRequest& request, Callback<ReadPoint> done) {
+  if (Status status = CheckServing(request.channels); !status.ok()) return done(status);
+  const Timestamp applied = applied_ts_;
+  if (request.at_least <= applied) return done(ReadPoint{applied});
+  // Another owner reads above our clock: log the ceiling, then nothing here is stamped at or below it any more.
+  MutexLock lock(append_mutex_);
+  clock_.Observe(request.at_least);
+  std::vector<LogAppend> appends;
+  for (const ChannelId channel : request.channels) {
+    appends.push_back({channel, At(channel).epoch, Encode(CeilingRecord{request.at_least})});
+  }
+  Append(std::move(appends), [this, request, done = std::move(done)](const Result<std::vector<LogOffset>>& offsets) {
+    if (!offsets.ok()) return done(offsets.status());
+    for (size_t i = 0; i < request.channels.size(); ++i) At(request.channels[i]).applied = (*offsets)[i] + 1;
+    RaiseApplied(request.at_least);
+    done(ReadPoint{applied_ts_});
+  });
+}
+
+Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(const GrowingLeg& leg) const {
+  RETURN_IF_ERROR(CheckServing(leg.channels));
+  const CollectionPtr collection = deps_.catalog->GetCollection(leg.collection);
+  std::vector<std::shared_ptr<GrowingSegment>> out;
+  for (const ChannelId channel : leg.channels) {
+    const auto shard = FindShard({leg.collection, channel});
+    if (shard == nullptr) continue;
+    for (auto& segment : shard->Readable(leg.sealed)) {
+      const PartitionId partition = segment->partition();
+      if (!leg.partitions.empty()) {
+        if (std::find(leg.partitions.begin(), leg.partitions.end(), partition) == leg.partitions.end()) continue;
+      } else if (collection != nullptr && collection->FindPartition(partition) == nullptr) {
+        continue;  // dropped
+      }
+      out.push_back(std::move(segment));
+    }
+  }
+  // After collecting: a release raises the minimum first and forgets the segment then.
+  MutexLock lock(shards_mutex_);
+  const auto min = min_route_.find(leg.collection);
+  if (min != min_route_.end() && leg.route_version < min->second) {
+    return Status(ErrorCode::kStaleRoute, "route version " + std::to_string(leg.route_version) + " is outdated, need " +
+                                              std::to_string(min->second));
+  }
+  return out;
+}
+
+void DataNodeRole::Search(const GrowingLeg& leg, std::shared_ptr<const SearchPlan> plan, Callback<SearchHits> done) {
+  auto segments = SegmentsFor(leg);
+  if (!segments.ok()) return done(segments.status());
+  std::vector<SearchHits> parts;
+  for (const auto& segment : *segments) {
+    if (plan->ignore_growing || segment->rows() == 0) continue;
+    auto hits = SearchSegment(*plan, *segment, leg.view);
+    if (!hits.ok()) return done(hits.status());
+    parts.push_back(std::move(*hits));
+  }
+  done(MergeHits(*plan, std::move(parts)));
+}
+
+void DataNodeRole::Query(const GrowingLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) {
+  auto segments = SegmentsFor(leg);
+  if (!segments.ok()) return done(segments.status());
+  std::vector<QueryRows> parts;
+  for (const auto& segment : *segments) {
+    if (segment->rows() == 0) continue;
+    auto rows = QuerySegment(*plan, *segment, leg.view);
+    if (!rows.ok()) return done(rows.status());
+    parts.push_back(std::move(*rows));
+  }
+  done(MergeRows(*plan, std::move(parts)));
+}
+
+void DataNodeRole::Fetch(const FetchRequest& request, Callback<RowBatch> done) {
+  const CollectionPtr collection = deps_.catalog->GetCollection(request.collection);
+  for (const auto& shard : Shards()) {
+    if (shard->collection() != request.collection || collection == nullptr) continue;
+    if (const auto segment = shard->Find(request.segment)) {
+      return done(FetchRows(*segment, *collection->schema, request.rows, request.fields));
+    }
+  }
+  done(Status(ErrorCode::kStaleRoute, "segment " + std::to_string(request.segment.value) + " is no longer held here"));
+}
+
+Result<DeleteStream> DataNodeRole::Deletes(const DeleteStreamRequest& request) {
+  RETURN_IF_ERROR(CheckServing({request.channel}));
+  // Read before the deletes: everything applied until then is in the shard.
+  const Timestamp complete = applied_ts_;
+  DeleteStream stream;
+  stream.complete_until = std::max(complete, request.after);
+  const ShardKey key{request.collection, request.channel};
+  auto shard = FindShard(key);
+  if (shard == nullptr) {
+    if (request.after >= CommittedDeletesUntil(key)) return stream;  // nothing was deleted since
+    shard = GetShard(key);
+  }
+  ASSIGN_OR_RETURN(stream.batches, shard->DeletesAfter(request.after));
+  if (!stream.batches.empty()) stream.complete_until = std::max(stream.complete_until, stream.batches.back().ts);
+  return stream;
+}
+
+std::vector<GrowingSegmentInfo> DataNodeRole::GrowingSegments(CollectionId collection) {
+  std::vector<GrowingSegmentInfo> out;
+  for (const auto& shard : Shards()) {
+    if (collection && shard->collection() != collection) continue;
+    for (const Growing& growing : shard->Segments()) {
+      if (growing.state == GrowingState::kFlushed) continue;
+      out.push_back({growing.segment->id(), shard->collection(), growing.segment->partition(), shard->channel(),
+                     growing.segment->rows(), growing.segment->size_bytes(), growing.state == GrowingState::kSealing});
+    }
+  }
+  return out;
+}
+
+}  // namespace saker

@@ -1,0 +1,86 @@
+// The querynode: holds the sealed segments that placements give it, mapped, and searches them. Before a read at T it has
+// the deletes of the shards concerned up to T: it follows each shard's stream of deletes at its owner.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <set>
+
+#include "base/mutex.h"
+#include "base/thread_pool.h"
+#include "catalog/catalog.h"
+#include "roles/peers.h"
+#include "storage/object_store.h"
+
+namespace saker {
+
+struct QueryNodeDeps {
+  NodeId node;
+  Catalog* catalog = nullptr;      // started with segments
+  ObjectStore* objects = nullptr;
+  Peers* peers = nullptr;
+  ThreadPool* search = nullptr;    // helps when a read covers several segments
+  ThreadPool* io = nullptr;        // loading
+  Timer* timer = nullptr;
+};
+
+class QueryNodeRole : public QueryNode {
+ public:
+  explicit QueryNodeRole(QueryNodeDeps deps);
+  ~QueryNodeRole() override;
+  void Start();
+  void Stop();
+
+  void Search(const SealedLeg& leg, std::shared_ptr<const SearchPlan> plan, Callback<SearchHits> done) override;
+  void Query(const SealedLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) override;
+  void Fetch(const FetchRequest& request, Callback<RowBatch> done) override;
+  std::vector<LoadedSegmentInfo> LoadedSegments(CollectionId collection) override;
+
+ private:
+  // The deletes of one shard, as applied to this node's segments of it.
+  struct Follower {
+    Mutex mutex;
+    std::atomic<Timestamp> applied{0};               // all segments have the deletes up to here
+    std::vector<SegmentPtr> segments GUARDED_BY(mutex);
+  };
+  struct Attached {
+    FieldId field;
+    std::string object;
+  };
+  struct Loaded {
+    SegmentPtr segment;
+    CollectionId collection;
+    ChannelId channel = 0;
+    std::shared_ptr<Follower> follower;
+    std::map<IndexId, Attached> attached;            // changed by the reconcile loop only
+  };
+  using ShardKey = std::pair<CollectionId, ChannelId>;
+
+  std::chrono::milliseconds Reconcile();
+  bool ReconcileCollection(CollectionId id);          // false: something is to be tried again
+  std::set<SegmentId> Desired(CollectionId id) const;
+  bool Load(const SegmentMeta& meta, const Collection& collection);
+  void Unload(SegmentId segment);
+  void AttachIndexes(const SegmentPtr& segment, const SegmentMeta& meta, const Collection& collection,
+                     std::map<IndexId, Attached>& attached) const;
+  void RefreshIndexes(SegmentId id, const Collection& collection);
+
+  std::shared_ptr<Follower> FollowerOf(const ShardKey& key);
+  Status CatchUp(const ShardKey& key, const SegmentPtr& segment, Timestamp& position) const;
+  Status ApplyFiles(const ShardKey& key, const std::vector<SegmentPtr>& segments, Timestamp& position) const;
+  Status FollowDeletes(const ShardKey& key, Follower& follower, Timestamp until);
+  Result<std::vector<SegmentPtr>> Readable(const SealedLeg& leg);
+
+  const QueryNodeDeps deps_;
+
+  mutable SharedMutex mutex_;
+  std::map<SegmentId, Loaded> loaded_ GUARDED_BY(mutex_);
+  std::map<ShardKey, std::shared_ptr<Follower>> followers_ GUARDED_BY(mutex_);
+
+  Mutex dirty_mutex_;
+  std::set<CollectionId> dirty_ GUARDED_BY(dirty_mutex_);
+  int subscription_ = 0;
+  std::unique_ptr<ControlLoop> loop_;
+};
+
+}  // namespace saker
