@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "meta/meta_store.h"
 #include "roles/state.h"
 
@@ -17,7 +18,8 @@ struct ClusterState;
 
 class Catalog {
  public:
-  explicit Catalog(MetaStore* store);
+  // The pool re-reads after a lost watch; store, pool and timer outlive the catalog.
+  Catalog(MetaStore* store, ThreadPool* pool, Timer* timer);
   ~Catalog();
   // Reads everything and follows it: catalog/, placement/, channel/ and (with_segments) segment/ and task/.
   Status Start(bool with_segments);
