@@ -73,8 +73,10 @@ struct WatchEvent {
   KeyValue kv;  // of a delete: key and mod_revision only
 };
 
-// One batch: all events of one or more whole revisions, in order. A non-ok status ends the watch: kCompacted – the
-// revisions asked for are gone, read anew and watch from there; kServiceUnavailable – connection lost.
+// One batch: all events of one or more whole revisions, in order. A batch without events tells that nothing under the
+// prefix happened up to `revision`: a watch learns of every revision of the store soon, its own or not. A non-ok status
+// ends the watch: kCompacted – the revisions asked for are gone, read anew and watch from there; kServiceUnavailable –
+// connection lost.
 struct WatchBatch {
   Status status;
   Revision revision = 0;  // everything up to here has been delivered
@@ -91,21 +93,26 @@ class MetaStore {
   using OnWatch = std::function<void(WatchBatch)>;
 
   virtual ~MetaStore() = default;
-  // Keys that start with `prefix`, as of `at` (0: now). kCompacted if that revision is gone.
+  // Keys that start with `prefix`, as of `at` (0: now). kCompacted if that revision is gone, kParameterInvalid if it is
+  // yet to come. Keys are not empty and hold no zero byte.
   virtual Result<RangeResult> Range(const std::string& prefix, Revision at = 0) = 0;
   // One key; kIoKeyNotFound if it isn't there.
   virtual Result<KeyValue> Get(const std::string& key, Revision at = 0) = 0;
   // Does all ops if all compares hold and returns the new revision; otherwise kConflict, and nothing is changed.
-  // A key may be written once in a transaction. kParameterInvalid beyond kMaxTxnOps / kMaxTxnBytes.
+  // A key may be written once in a transaction. kParameterInvalid beyond kMaxTxnOps / kMaxTxnBytes; kIoKeyNotFound if a
+  // put names a lease that is gone. A transaction that changes nothing (no ops, deletes of what isn't there) makes no
+  // revision and returns the current one.
   virtual Result<Revision> Commit(const std::vector<Compare>& compares, const std::vector<MetaOp>& ops) = 0;
-  // Events of keys under `prefix` from revision `from` on (inclusive), in order; the callback runs on one thread at a
-  // time and must be short. Nothing is delivered twice or left out.
+  // Events of keys under `prefix` from revision `from` on (inclusive; 0: from now on), in order; the callback runs on one
+  // thread at a time and must be short. Nothing is delivered twice or left out.
   virtual Result<std::unique_ptr<Watch>> WatchPrefix(const std::string& prefix, Revision from, OnWatch on_batch) = 0;
   // A lease: keys put under it go when it ends. Embedded leases last as long as the process, without keepalives: a key
   // left by an earlier process is gone at open.
   virtual Result<LeaseId> Grant(std::chrono::seconds ttl) = 0;
-  virtual Status KeepAlive(LeaseId lease) = 0;
+  virtual Status KeepAlive(LeaseId lease) = 0;  // kIoKeyNotFound if it has ended
   virtual Status Revoke(LeaseId lease) = 0;
+  // Whether a lease ends unless it is kept alive in time.
+  virtual bool LeasesExpire() const { return true; }
   virtual Result<Revision> CurrentRevision() = 0;
   // Forgets history before `revision`; watches and ranges further back then fail with kCompacted.
   virtual Status Compact(Revision revision) = 0;
