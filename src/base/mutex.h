@@ -10,6 +10,7 @@
 #else
 #define SAKER_TSA(x)
 #endif
+#undef GUARDED_BY  // Abseil, where it was included before, has macros of these names too
 #define GUARDED_BY(x) SAKER_TSA(guarded_by(x))
 #define REQUIRES(...) SAKER_TSA(requires_capability(__VA_ARGS__))
 #define REQUIRES_SHARED(...) SAKER_TSA(requires_shared_capability(__VA_ARGS__))
