@@ -39,6 +39,7 @@ class Catalog {
   CollectionPtr GetCollection(CollectionId id) const;                             // null: unknown or dropped
   bool IsDropped(CollectionId id) const;                                          // a tombstone is there
   std::vector<CollectionPtr> Collections(std::string_view database) const;        // "": of all databases
+  std::vector<CollectionPtr> DroppedCollections() const;                          // tombstones
 
   // ---- users
   std::shared_ptr<const User> FindUser(std::string_view name) const;

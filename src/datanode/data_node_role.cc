@@ -30,11 +30,9 @@ void DataNodeRole::Start() {
 }
 
 void DataNodeRole::Stop() {
-  if (loop_ == nullptr) return;
   if (subscription_ != 0) deps_.catalog->Unsubscribe(subscription_);
   loop_->Stop();
   gate_.Close();
-  loop_.reset();
 }
 
 std::chrono::milliseconds DataNodeRole::Reconcile() {

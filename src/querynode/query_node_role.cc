@@ -19,54 +19,32 @@ const IndexMeta* FindIndex(const Collection& collection, IndexId id) {
 
 }  // namespace
 
-QueryNodeRole::QueryNodeRole(QueryNodeDeps deps) : deps_(std::move(deps)) {
+QueryNodeRole::QueryNodeRole(QueryNodeDeps deps)
+    : deps_(std::move(deps)), dirty_(deps_.catalog, [this] { loop_->Poke(); }) {
   loop_ = std::make_unique<ControlLoop>("querynode", deps_.io, deps_.timer, [this] { return Reconcile(); });
 }
 
 QueryNodeRole::~QueryNodeRole() { Stop(); }
 
 void QueryNodeRole::Start() {
-  subscription_ = deps_.catalog->Subscribe([this](const Catalog::Change& change) {
-    {
-      MutexLock lock(dirty_mutex_);
-      dirty_.insert(change.collections.begin(), change.collections.end());
-      dirty_.insert(change.placements.begin(), change.placements.end());
-      for (const SegmentId id : change.segments) {
-        if (const auto segment = deps_.catalog->FindSegment(id)) dirty_.insert(segment->collection);
-      }
-      if (dirty_.empty()) return;
-    }
-    loop_->Poke();
-  });
-  {
-    MutexLock lock(dirty_mutex_);
-    for (const auto& collection : deps_.catalog->Collections("")) dirty_.insert(collection->id);
-  }
+  dirty_.Start();
   loop_->Poke();
 }
 
 void QueryNodeRole::Stop() {
-  if (loop_ == nullptr) return;
-  if (subscription_ != 0) deps_.catalog->Unsubscribe(subscription_);
+  dirty_.Stop();
   loop_->Stop();
-  loop_.reset();
 }
 
 // ---- desired state
 
 std::chrono::milliseconds QueryNodeRole::Reconcile() {
-  std::set<CollectionId> dirty;
-  {
-    MutexLock lock(dirty_mutex_);
-    dirty.swap(dirty_);
-  }
   std::set<CollectionId> again;
-  for (const CollectionId id : dirty) {
+  for (const CollectionId id : dirty_.Take()) {
     if (!ReconcileCollection(id)) again.insert(id);
   }
   if (again.empty()) return std::chrono::milliseconds(0);
-  MutexLock lock(dirty_mutex_);
-  dirty_.insert(again.begin(), again.end());
+  for (const CollectionId id : again) dirty_.Add(id);
   return kRetryLoad;
 }
 

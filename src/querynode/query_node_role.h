@@ -8,7 +8,7 @@
 
 #include "base/mutex.h"
 #include "base/thread_pool.h"
-#include "catalog/catalog.h"
+#include "catalog/dirty_collections.h"
 #include "roles/peers.h"
 #include "storage/object_store.h"
 
@@ -77,9 +77,7 @@ class QueryNodeRole : public QueryNode {
   std::map<SegmentId, Loaded> loaded_ GUARDED_BY(mutex_);
   std::map<ShardKey, std::shared_ptr<Follower>> followers_ GUARDED_BY(mutex_);
 
-  Mutex dirty_mutex_;
-  std::set<CollectionId> dirty_ GUARDED_BY(dirty_mutex_);
-  int subscription_ = 0;
+  DirtyCollections dirty_;
   std::unique_ptr<ControlLoop> loop_;
 };
 

@@ -1,0 +1,363 @@
+#include "coord/plan.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace saker {
+namespace {
+
+bool IsLiveRows(const SegmentMeta& segment) {
+  return segment.kind == SegmentKind::kRows && segment.state == SegmentState::kFlushed;
+}
+
+}  // namespace
+
+int64_t TtlSeconds(const Collection& collection) {
+  const std::string* ttl = Find(collection.properties, "collection.ttl.seconds");
+  return ttl == nullptr ? 0 : std::max<int64_t>(0, std::atoll(ttl->c_str()));
+}
+
+// ---- channels
+
+std::vector<ChannelAssignment> PlanChannels(int channel_count, const std::vector<ChannelAssignment>& current,
+                                            const std::vector<NodeId>& nodes, const std::map<ChannelId, Epoch>& lost) {
+  std::vector<ChannelAssignment> changed;
+  if (nodes.empty()) return changed;
+  std::map<ChannelId, ChannelAssignment> assignments;
+  std::map<NodeId, int> owned;
+  for (const NodeId node : nodes) owned[node] = 0;
+  for (const ChannelAssignment& assignment : current) {
+    assignments[assignment.channel] = assignment;
+    if (const auto it = owned.find(assignment.owner); it != owned.end()) ++it->second;
+  }
+  for (ChannelId channel = 0; channel < channel_count; ++channel) {
+    ChannelAssignment& assignment = assignments[channel];
+    assignment.channel = channel;
+    const auto used_up = lost.find(channel);
+    const bool epoch_ok = used_up == lost.end() || assignment.epoch > used_up->second;
+    const bool alive = owned.contains(assignment.owner);
+    if (alive && epoch_ok && assignment.epoch > 0) continue;
+    if (!alive) {
+      const auto least = std::min_element(owned.begin(), owned.end(),
+                                          [](const auto& a, const auto& b) { return a.second < b.second; });
+      assignment.owner = least->first;
+      ++least->second;
+    }
+    assignment.epoch = std::max(assignment.epoch, used_up == lost.end() ? 0 : used_up->second) + 1;
+    changed.push_back(assignment);
+  }
+  return changed;
+}
+
+// ---- placement
+
+std::vector<SegmentId> DesiredSegments(const Collection& collection, const SegmentList& segments) {
+  std::vector<SegmentId> out;
+  if (collection.dropped || !collection.load.loaded) return out;
+  for (const auto& segment : segments) {
+    if (IsLiveRows(*segment) && collection.FindPartition(segment->partition) != nullptr &&
+        collection.IsLoaded(segment->partition)) {
+      out.push_back(segment->id);
+    }
+  }
+  return out;
+}
+
+namespace {
+
+// The desired segments that hold the rows of a segment compacted away, through any number of compactions.
+std::set<SegmentId> Successors(SegmentId of, const SegmentList& segments, const std::set<SegmentId>& desired) {
+  std::set<SegmentId> found;
+  std::set<SegmentId> family{of};
+  bool grew = true;
+  while (grew) {
+    grew = false;
+    for (const auto& segment : segments) {
+      if (family.contains(segment->id)) continue;
+      const bool child = std::any_of(segment->compacted_from.begin(), segment->compacted_from.end(),
+                                     [&](SegmentId parent) { return family.contains(parent); });
+      if (!child) continue;
+      family.insert(segment->id);
+      grew = true;
+      if (desired.contains(segment->id)) found.insert(segment->id);
+    }
+  }
+  return found;
+}
+
+class PlacementPlanner {
+ public:
+  explicit PlacementPlanner(const PlacementInput& input) : in_(input), load_(input.load) {
+    for (const SegmentId id : DesiredSegments(*in_.collection, in_.segments)) desired_.insert(id);
+    for (const auto& segment : in_.segments) rows_[segment->id] = segment->rows;
+  }
+
+  Placement Plan() {
+    Placement next;
+    next.collection = in_.collection->id;
+    next.loaded = in_.current != nullptr && in_.current->loaded;
+    std::map<SegmentId, SegmentPlacement> before;
+    if (in_.current != nullptr) {
+      for (const auto& placed : in_.current->segments) before[placed.segment] = placed;
+    }
+    std::map<SegmentId, SegmentPlacement> after;
+    for (const SegmentId id : desired_) {
+      const auto it = before.find(id);
+      after[id] = Place(it == before.end() ? SegmentPlacement{id, {}, false} : it->second);
+    }
+    const std::set<SegmentId> awaited = KeepReplaced(before, after);
+    bool complete = true;
+    for (const SegmentId id : desired_) {
+      SegmentPlacement& placed = after[id];
+      if (!placed.serving && IsHeld(placed) && !awaited.contains(id)) placed.serving = true;
+      complete = complete && placed.serving;
+    }
+    if (complete) next.loaded = true;
+    for (auto& [id, placed] : after) next.segments.push_back(std::move(placed));
+    return next;
+  }
+
+ private:
+  // Gives the segment living holders, as many as there are replicas (or nodes).
+  SegmentPlacement Place(SegmentPlacement placed) {
+    std::erase_if(placed.nodes, [&](NodeId node) { return !Alive(node); });
+    if (placed.nodes.empty()) placed.serving = false;
+    const size_t replicas = std::min<size_t>(in_.nodes.size(), std::max(1, in_.collection->load.replicas));
+    while (placed.nodes.size() < replicas) {
+      const NodeId node = LeastLoaded(placed.nodes);
+      placed.nodes.push_back(node);
+      load_[node] += rows_[placed.segment];
+    }
+    return placed;
+  }
+
+  // Replaced segments stay in the route until all that replaces them is held. Returns the successors that must wait
+  // because not all of the family is there yet.
+  std::set<SegmentId> KeepReplaced(const std::map<SegmentId, SegmentPlacement>& before,
+                                   std::map<SegmentId, SegmentPlacement>& after) {
+    std::set<SegmentId> awaited;
+    std::map<SegmentId, std::set<SegmentId>> replaced;
+    for (const auto& [id, placed] : before) {
+      if (desired_.contains(id) || !placed.serving) continue;
+      auto successors = Successors(id, in_.segments, desired_);
+      if (!successors.empty()) replaced[id] = std::move(successors);
+    }
+    for (const auto& [id, successors] : replaced) {
+      const bool all_held = std::all_of(successors.begin(), successors.end(),
+                                        [&](SegmentId s) { return after[s].serving || IsHeld(after[s]); });
+      if (all_held) continue;
+      awaited.insert(successors.begin(), successors.end());
+    }
+    // A successor that waits keeps all that it replaces, also through another family it belongs to.
+    for (const auto& [id, successors] : replaced) {
+      const bool waits = std::any_of(successors.begin(), successors.end(), [&](SegmentId s) { return awaited.contains(s); });
+      if (waits) after[id] = before.at(id);
+    }
+    return awaited;
+  }
+
+  bool Alive(NodeId node) const { return std::find(in_.nodes.begin(), in_.nodes.end(), node) != in_.nodes.end(); }
+
+  bool IsHeld(const SegmentPlacement& placed) const {
+    if (placed.nodes.empty()) return false;
+    return std::all_of(placed.nodes.begin(), placed.nodes.end(), [&](NodeId node) {
+      const auto it = in_.reported.find(node);
+      return it != in_.reported.end() && it->second.contains(placed.segment);
+    });
+  }
+
+  NodeId LeastLoaded(const std::vector<NodeId>& except) {
+    NodeId best;
+    for (const NodeId node : in_.nodes) {
+      if (std::find(except.begin(), except.end(), node) != except.end()) continue;
+      if (!best || load_[node] < load_[best]) best = node;
+    }
+    return best;
+  }
+
+  const PlacementInput& in_;
+  std::map<NodeId, int64_t> load_;
+  std::set<SegmentId> desired_;
+  std::map<SegmentId, int64_t> rows_;
+};
+
+}  // namespace
+
+PlacementPlan PlanPlacement(const PlacementInput& input) {
+  PlacementPlan plan;
+  const bool wanted = input.collection != nullptr && !input.collection->dropped && input.collection->load.loaded;
+  if (!wanted) {
+    plan.remove = input.current != nullptr;
+    return plan;
+  }
+  if (input.nodes.empty()) return plan;  // nobody to serve it: wait
+  Placement next = PlacementPlanner(input).Plan();
+  if (input.current == nullptr || Encode(next) != Encode(*input.current)) plan.write = std::move(next);
+  return plan;
+}
+
+// ---- compaction
+
+namespace {
+
+struct Shard {
+  SegmentList rows;
+  SegmentList deletes;
+};
+
+Timestamp CommittedDeletes(const Shard& shard) {
+  Timestamp until = 0;
+  for (const auto& segment : shard.deletes) until = std::max(until, segment->max_ts);
+  return until;
+}
+
+std::map<ChannelId, Shard> ByChannel(const SegmentList& segments) {
+  std::map<ChannelId, Shard> shards;
+  for (const auto& segment : segments) {
+    if (segment->state != SegmentState::kFlushed) continue;
+    auto& shard = shards[segment->channel];
+    (segment->kind == SegmentKind::kRows ? shard.rows : shard.deletes).push_back(segment);
+  }
+  return shards;
+}
+
+bool IsServed(const CompactionInput& input, SegmentId id) {
+  if (!input.collection->load.loaded) return true;
+  if (input.placement == nullptr) return false;
+  return std::any_of(input.placement->segments.begin(), input.placement->segments.end(),
+                     [&](const SegmentPlacement& p) { return p.segment == id && p.serving; });
+}
+
+TaskSpec MakeTask(const CompactionInput& input, const Shard& shard, const SegmentList& inputs) {
+  TaskSpec task;
+  task.kind = TaskKind::kCompact;
+  task.collection = input.collection->id;
+  task.created = input.now;
+  Timestamp applied = kMaxTimestamp;
+  for (const auto& segment : inputs) {
+    task.inputs.push_back(segment->id);
+    applied = std::min(applied, segment->deletes_until);
+  }
+  task.deletes_until = std::max(applied, CommittedDeletes(shard));
+  for (const auto& segment : shard.deletes) {
+    if (segment->max_ts > applied) task.deletes.push_back(segment->id);
+  }
+  if (const int64_t ttl = TtlSeconds(*input.collection); ttl > 0) {
+    task.expired_before = MakeTimestamp(UnixMs(input.now) - ttl * 1000);
+  }
+  return task;
+}
+
+// Small neighbours are merged up to the size of a segment.
+void PlanMerges(const CompactionInput& input, const CompactionSettings& settings, const Shard& shard,
+                std::set<SegmentId>& used, std::vector<TaskSpec>& out) {
+  std::map<PartitionId, SegmentList> partitions;
+  for (const auto& segment : shard.rows) {
+    if (used.contains(segment->id) || !IsServed(input, segment->id)) continue;
+    if (segment->size_bytes < settings.segment_bytes / 2) partitions[segment->partition].push_back(segment);
+  }
+  for (auto& [partition, small] : partitions) {
+    std::sort(small.begin(), small.end(), [](const auto& a, const auto& b) { return a->size_bytes < b->size_bytes; });
+    const size_t enough = input.forced ? 2 : static_cast<size_t>(settings.min_small_segments);
+    SegmentList batch;
+    int64_t bytes = 0;
+    const auto close = [&] {
+      if (batch.size() >= enough) {
+        for (const auto& segment : batch) used.insert(segment->id);
+        out.push_back(MakeTask(input, shard, batch));
+      }
+      batch.clear();
+      bytes = 0;
+    };
+    for (const auto& segment : small) {
+      if (bytes + segment->size_bytes > settings.segment_bytes || static_cast<int>(batch.size()) >= settings.max_inputs) close();
+      batch.push_back(segment);
+      bytes += segment->size_bytes;
+    }
+    close();
+  }
+}
+
+// A shard with many deletes has its segments rewritten without the deleted rows.
+void PlanRewrites(const CompactionInput& input, const CompactionSettings& settings, const Shard& shard,
+                  std::set<SegmentId>& used, std::vector<TaskSpec>& out) {
+  int64_t rows = 0;
+  int64_t deletes = 0;
+  for (const auto& segment : shard.rows) rows += segment->rows;
+  for (const auto& segment : shard.deletes) deletes += segment->rows;
+  const bool many = deletes > 0 && (input.forced || deletes >= settings.delete_rows ||
+                                    static_cast<double>(deletes) >= settings.deleted_share * static_cast<double>(rows));
+  if (!many) return;
+  const Timestamp committed = CommittedDeletes(shard);
+  for (const auto& segment : shard.rows) {
+    if (used.contains(segment->id) || segment->deletes_until >= committed || !IsServed(input, segment->id)) continue;
+    used.insert(segment->id);
+    out.push_back(MakeTask(input, shard, {segment}));
+  }
+}
+
+// Segments whose rows have all outlived their TTL.
+void PlanExpired(const CompactionInput& input, const Shard& shard, std::set<SegmentId>& used, std::vector<TaskSpec>& out) {
+  const int64_t ttl = TtlSeconds(*input.collection);
+  if (ttl == 0) return;
+  const Timestamp expired_before = MakeTimestamp(UnixMs(input.now) - ttl * 1000);
+  for (const auto& segment : shard.rows) {
+    if (used.contains(segment->id) || segment->max_ts >= expired_before || !IsServed(input, segment->id)) continue;
+    used.insert(segment->id);
+    out.push_back(MakeTask(input, shard, {segment}));
+  }
+}
+
+}  // namespace
+
+std::vector<TaskSpec> PlanCompaction(const CompactionInput& input, const CompactionSettings& settings) {
+  std::vector<TaskSpec> out;
+  if (input.collection == nullptr || input.collection->dropped) return out;
+  std::set<SegmentId> used = input.busy;
+  for (const auto& segment : input.segments) {
+    if (input.collection->FindPartition(segment->partition) == nullptr && segment->kind == SegmentKind::kRows) {
+      used.insert(segment->id);  // of a dropped partition: garbage soon
+    }
+  }
+  for (const auto& [channel, shard] : ByChannel(input.segments)) {
+    PlanExpired(input, shard, used, out);
+    PlanMerges(input, settings, shard, used, out);
+    PlanRewrites(input, settings, shard, used, out);
+  }
+  return out;
+}
+
+std::vector<SegmentId> SpentDeletes(const SegmentList& segments) {
+  std::vector<SegmentId> out;
+  for (const auto& [channel, shard] : ByChannel(segments)) {
+    for (const auto& deletes : shard.deletes) {
+      const bool spent = std::all_of(shard.rows.begin(), shard.rows.end(), [&](const auto& rows) {
+        return rows->deletes_until >= deletes->max_ts;
+      });
+      if (spent) out.push_back(deletes->id);
+    }
+  }
+  return out;
+}
+
+// ---- indexes
+
+std::vector<IndexWork> PlanIndexes(const Collection& collection, const SegmentList& segments,
+                                   const std::vector<TaskSpec>& tasks) {
+  std::vector<IndexWork> out;
+  if (collection.dropped) return out;
+  std::set<std::pair<SegmentId, IndexId>> building;
+  for (const TaskSpec& task : tasks) {
+    if (task.kind == TaskKind::kBuildIndex) building.insert({task.segment, task.index.id});
+  }
+  for (const auto& segment : segments) {
+    if (!IsLiveRows(*segment)) continue;
+    for (const IndexMeta& index : collection.indexes) {
+      if (index.dropped || segment->FindIndex(index.id) != nullptr || building.contains({segment->id, index.id})) continue;
+      out.push_back({segment->id, &index});
+    }
+  }
+  return out;
+}
+
+}  // namespace saker

@@ -1,0 +1,38 @@
+// QueryCoord: what is loaded, and where. It writes placements; querynodes report what they hold; the placement that says
+// "serving" is the route of reads.
+#pragma once
+
+#include <map>
+#include <set>
+
+#include "coord/coordinator.h"
+#include "coord/plan.h"
+
+namespace saker {
+
+class QueryCoordRole : public QueryCoord, private Coordinator {
+ public:
+  explicit QueryCoordRole(CoordinatorDeps deps);
+  ~QueryCoordRole() override;
+  void Start();
+  void Stop();
+
+  Result<Revision> Load(CollectionId collection, const std::vector<PartitionId>& partitions, int32_t replicas,
+                        const std::vector<FieldId>& fields) override;
+  Result<Revision> Release(CollectionId collection, const std::vector<PartitionId>& partitions) override;
+  Result<LoadProgress> Progress(CollectionId collection, const std::vector<PartitionId>& partitions) override;
+  void ReportLoaded(NodeId node, CollectionId collection, const std::vector<SegmentId>& segments) override;
+  void ReportLoadFailed(NodeId node, CollectionId collection, SegmentId segment, const Status& why) override;
+
+ private:
+  std::chrono::milliseconds Step();
+  bool PlaceCollection(CollectionId id);   // false: again soon
+  Result<Revision> Seen(Result<Revision> revision);
+
+  DirtyCollections dirty_;
+  mutable Mutex mutex_;
+  std::map<NodeId, std::map<CollectionId, std::set<SegmentId>>> reported_ GUARDED_BY(mutex_);
+  std::unique_ptr<ControlLoop> loop_;
+};
+
+}  // namespace saker
