@@ -1,0 +1,254 @@
+#include "server/config.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <map>
+#include <sstream>
+
+namespace saker {
+namespace {
+
+Status Bad(const std::string& key, const std::string& value, const std::string& expected) {
+  return Status(ErrorCode::kParameterInvalid, fmt::format("{}: '{}' is not valid, expected {}", key, value, expected));
+}
+
+// Takes a key's text into the config.
+using Setter = std::function<Status(const std::string& key, const std::string& text)>;
+
+template <typename T>
+bool Convert(const std::string& text, T* out) {
+  return YAML::convert<T>::decode(YAML::Node(text), *out);
+}
+
+Setter Flag(bool* out) {
+  return [out](const std::string& key, const std::string& text) {
+    return Convert(text, out) ? Status() : Bad(key, text, "true or false");
+  };
+}
+Setter Text(std::string* out) {
+  return [out](const std::string&, const std::string& text) {
+    *out = text;
+    return Status();
+  };
+}
+Setter Number(int64_t* out, int64_t min, int64_t max) {
+  return [=](const std::string& key, const std::string& text) {
+    int64_t value = 0;
+    if (!Convert(text, &value) || value < min || value > max) {
+      return Bad(key, text, fmt::format("a whole number from {} to {}", min, max));
+    }
+    *out = value;
+    return Status();
+  };
+}
+Setter Fraction(double* out, double min, double max) {
+  return [=](const std::string& key, const std::string& text) {
+    double value = 0;
+    if (!Convert(text, &value) || !(value >= min && value <= max)) {
+      return Bad(key, text, fmt::format("a number from {} to {}", min, max));
+    }
+    *out = value;
+    return Status();
+  };
+}
+Setter Rate(RateLimit* out) { return Fraction(&out->per_second, -1, 1e12); }
+
+Setter Level(LogLevel* out) {
+  return [out](const std::string& key, const std::string& text) {
+    static const std::map<std::string, LogLevel> kLevels = {
+        {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo}, {"warn", LogLevel::kWarn},
+        {"error", LogLevel::kError}, {"panic", LogLevel::kError}, {"fatal", LogLevel::kError}};
+    const auto found = kLevels.find(text);
+    if (found == kLevels.end()) return Bad(key, text, "debug, info, warn, error, panic or fatal");
+    *out = found->second;
+    return Status();
+  };
+}
+Setter Format(bool* json) {
+  return [json](const std::string& key, const std::string& text) {
+    if (text != "text" && text != "json") return Bad(key, text, "text or json");
+    *json = text == "json";
+    return Status();
+  };
+}
+Setter Tls(TlsMode* out) {
+  return [out](const std::string& key, const std::string& text) {
+    int64_t mode = 0;
+    if (!Convert(text, &mode) || mode < 0 || mode > 2) {
+      return Bad(key, text, "0 (off), 1 (the server shows a certificate) or 2 (the client too)");
+    }
+    *out = static_cast<TlsMode>(mode);
+    return Status();
+  };
+}
+
+// What several keys make together.
+struct Composite {
+  std::string proxy_ip;
+  int64_t proxy_port = -1;
+  int64_t rest_port = -1;
+  std::string log_folder;
+  // A path that Milvus's own milvus.yaml carries as an example matters only with TLS on.
+};
+
+std::map<std::string, Setter> Keys(Config* c, Composite* more) {
+  constexpr int64_t kBig = int64_t{1} << 40;
+  ProxyLimits& l = c->limits;
+  std::map<std::string, Setter> keys = {
+      {"common.security.authorizationEnabled", Flag(&c->authorization)},
+      {"common.security.tlsMode", Tls(&c->tls_mode)},
+      {"tls.serverPemPath", Text(&c->tls.certificate)},
+      {"tls.serverKeyPath", Text(&c->tls.key)},
+      {"tls.caPemPath", Text(&c->tls.client_ca)},
+      {"common.gracefulTime", Number(&c->graceful_time_ms, 0, kBig)},
+      {"common.entityExpiration", Number(&c->entity_expiration_s, -1, kBig)},
+      {"log.level", Level(&c->log.level)},
+      {"log.format", Format(&c->log.json)},
+      {"log.file.rootPath", Text(&more->log_folder)},
+      {"proxy.ip", Text(&more->proxy_ip)},
+      {"proxy.port", Number(&more->proxy_port, 0, 65535)},
+      {"proxy.http.enabled", Flag(&c->rest_enabled)},
+      {"proxy.http.port", Number(&more->rest_port, 0, 65535)},
+      {"proxy.grpc.serverMaxRecvSize", Number(&c->max_receive_bytes, 1 << 16, std::numeric_limits<int32_t>::max())},
+      {"proxy.maxNameLength", Number(&l.name_length, 1, 65535)},
+      {"proxy.maxFieldNum", Number(&l.fields, 1, 1024)},
+      {"proxy.maxVectorFieldNum", Number(&l.vector_fields, 1, 64)},
+      {"proxy.maxDimension", Number(&l.dimension, 1, 262144)},
+      {"proxy.maxShardNum", Number(&l.shards, 1, 1024)},
+      {"proxy.maxVarCharLength", Number(&l.varchar_length, 1, 1 << 24)},
+      {"proxy.maxArrayCapacity", Number(&l.array_capacity, 1, 1 << 24)},
+      {"proxy.maxUsernameLength", Number(&l.user_name_length, 1, 1024)},
+      {"proxy.minPasswordLength", Number(&l.password_min, 1, 1024)},
+      {"proxy.maxPasswordLength", Number(&l.password_max, 1, 1024)},
+      {"common.JSONMaxLength", Number(&l.json_length, 1, 1 << 30)},
+      {"proxy.maxPartitionNum", Number(&c->max_partitions, 1, 65536)},
+      {"rootCoord.maxPartitionNum", Number(&c->max_partitions, 1, 65536)},
+      {"rootCoord.maxDatabaseNum", Number(&c->max_databases, 1, 65536)},
+      {"rootCoord.dmlChannelNum", Number(&c->channels, 1, 1024)},
+      {"rootCoord.minSegmentSizeToEnableIndex", Number(&c->min_rows_to_index, 0, kBig)},
+      {"indexCoord.segment.minSegmentNumRowsToEnableIndex", Number(&c->min_rows_to_index, 0, kBig)},
+      {"dataCoord.segment.maxSize", Number(&c->segment_max_mb, 1, 1 << 20)},
+      {"dataCoord.segment.sealProportion", Fraction(&c->segment_seal_proportion, 0.001, 1)},
+      {"dataCoord.segment.maxLife", Number(&c->segment_max_life_s, 1, kBig)},
+      {"dataCoord.segment.maxIdleTime", Number(&c->segment_max_idle_s, 1, kBig)},
+      {"dataCoord.enableCompaction", Flag(&c->compaction_enabled)},
+      {"dataCoord.compaction.enableAutoCompaction", Flag(&c->auto_compaction)},
+      {"dataCoord.enableGarbageCollection", Flag(&c->garbage_collection)},
+      {"dataCoord.gc.dropTolerance", Number(&c->gc_drop_tolerance_s, 0, kBig)},
+      {"saker.loadOnFirstUse", Flag(&c->load_on_first_use)},
+      {"saker.searchThreads", Number(&c->search_threads, 0, 1024)},
+      {"saker.ioThreads", Number(&c->io_threads, 0, 1024)},
+      {"saker.buildThreads", Number(&c->build_threads, 0, 1024)},
+      {"saker.memoryLimitMb", Number(&c->memory_limit_mb, 0, kBig)},
+      {"saker.diskReserveMb", Number(&c->disk_reserve_mb, 0, kBig)},
+      {"saker.slowQueryMs", Number(&c->slow_query_ms, 0, kBig)},
+  };
+  const auto quota = [&](const std::string& key, Setter setter) { keys["quotaAndLimits." + key] = std::move(setter); };
+  quota("enabled", Flag(&c->quotas_enabled));
+  quota("limits.maxCollectionNum", Number(&c->max_collections, 1, kBig));
+  quota("limits.maxCollectionNumPerDB", Number(&c->max_collections_per_db, 1, kBig));
+  quota("limits.topK", Number(&l.top_k, 1, 1 << 20));
+  quota("limits.nq", Number(&l.nq, 1, 1 << 20));
+  quota("limits.maxQueryResultWindow", Number(&l.result_window, 1, 1 << 24));
+  quota("limits.maxOutputSize", Number(&l.result_bytes, 1 << 16, kBig));
+  quota("ddl.enabled", Flag(&c->ddl_rates_enabled));
+  quota("ddl.collectionRate", Rate(&c->collection_rate));
+  quota("ddl.partitionRate", Rate(&c->partition_rate));
+  quota("indexRate.enabled", Flag(&c->index_rate_enabled));
+  quota("indexRate.max", Rate(&c->index_rate));
+  quota("flushRate.enabled", Flag(&c->flush_rate_enabled));
+  quota("flushRate.max", Rate(&c->flush_rate));
+  quota("compactionRate.enabled", Flag(&c->compaction_rate_enabled));
+  quota("compactionRate.max", Rate(&c->compaction_rate));
+  quota("dml.enabled", Flag(&c->dml_rates_enabled));
+  quota("dml.insertRate.max", Rate(&c->insert_rate));
+  quota("dml.insertRate.collection.max", Rate(&c->insert_rate_per_collection));
+  quota("dml.upsertRate.max", Rate(&c->upsert_rate));
+  quota("dml.upsertRate.collection.max", Rate(&c->upsert_rate_per_collection));
+  quota("dml.deleteRate.max", Rate(&c->delete_rate));
+  quota("dml.deleteRate.collection.max", Rate(&c->delete_rate_per_collection));
+  quota("dql.enabled", Flag(&c->dql_rates_enabled));
+  quota("dql.searchRate.max", Rate(&c->search_rate));
+  quota("dql.searchRate.collection.max", Rate(&c->search_rate_per_collection));
+  quota("dql.queryRate.max", Rate(&c->query_rate));
+  quota("dql.queryRate.collection.max", Rate(&c->query_rate_per_collection));
+  quota("limitWriting.forceDeny", Flag(&c->deny_writing));
+  quota("limitReading.forceDeny", Flag(&c->deny_reading));
+  quota("limitWriting.diskProtection.enabled", Flag(&c->disk_protection));
+  quota("limitWriting.diskProtection.diskQuota", Number(&c->disk_quota_mb, -1, kBig));
+  return keys;
+}
+
+// YAML nesting to dotted keys; lists and empty values are passed over.
+void Flatten(const YAML::Node& node, const std::string& prefix, std::vector<std::pair<std::string, std::string>>* out) {
+  if (node.IsMap()) {
+    for (const auto& entry : node) {
+      const std::string key = entry.first.as<std::string>();
+      Flatten(entry.second, prefix.empty() ? key : prefix + "." + key, out);
+    }
+  } else if (node.IsScalar()) {
+    out->emplace_back(prefix, node.Scalar());
+  } else if (node.IsSequence()) {
+    out->emplace_back(prefix, "");
+  }
+}
+
+Status Compose(const Composite& more, Config* config) {
+  ASSIGN_OR_RETURN(const auto listen, SplitAddress(config->listen));
+  const std::string host = more.proxy_ip.empty() ? listen.first : more.proxy_ip;
+  const int64_t port = more.proxy_port >= 0 ? more.proxy_port : listen.second;
+  const auto address = [&](int64_t p) {
+    return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, p) : fmt::format("[{}]:{}", host, p);
+  };
+  config->listen = address(port);
+  if (config->rest_enabled && more.rest_port >= 0 && more.rest_port != port) config->rest_listen = address(more.rest_port);
+  if (!more.log_folder.empty()) config->log.file = more.log_folder + "/saker.log";
+  if (config->tls_mode != TlsMode::kOff && (config->tls.certificate.empty() || config->tls.key.empty())) {
+    return Status(ErrorCode::kParameterInvalid,
+                  "common.security.tlsMode is on: tls.serverPemPath and tls.serverKeyPath must name its files");
+  }
+  if (config->tls_mode == TlsMode::kMutual && config->tls.client_ca.empty()) {
+    return Status(ErrorCode::kParameterInvalid, "common.security.tlsMode is 2: tls.caPemPath must name the clients' CA");
+  }
+  return Status();
+}
+
+}  // namespace
+
+Status ReadConfigText(const std::string& text, const std::string& name, Config* config, std::vector<std::string>* ignored) {
+  std::vector<std::pair<std::string, std::string>> entries;
+  try {
+    const YAML::Node root = YAML::Load(text);
+    if (!root.IsNull() && !root.IsMap()) {
+      return Status(ErrorCode::kParameterInvalid, fmt::format("{} is not a YAML map of settings", name));
+    }
+    Flatten(root, "", &entries);
+  } catch (const YAML::Exception& error) {
+    return Status(ErrorCode::kParameterInvalid, fmt::format("{} is not valid YAML: {}", name, error.what()));
+  }
+  Composite more;
+  const auto keys = Keys(config, &more);
+  for (const auto& [key, value] : entries) {
+    const auto found = keys.find(key);
+    if (found == keys.end()) {
+      if (ignored != nullptr) ignored->push_back(key);
+      continue;
+    }
+    if (value.empty()) continue;  // as Milvus's own file has it: "not set"
+    if (Status status = found->second(key, value); !status.ok()) return status.WithContext(name);
+  }
+  return Compose(more, config).WithContext(name);
+}
+
+Status ReadConfigFile(const std::string& path, Config* config, std::vector<std::string>* ignored) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return Status(ErrorCode::kParameterInvalid, fmt::format("cannot read the configuration file {}", path));
+  std::stringstream text;
+  text << in.rdbuf();
+  return ReadConfigText(text.str(), path, config, ignored);
+}
+
+}  // namespace saker

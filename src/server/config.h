@@ -1,0 +1,87 @@
+// The settings of a process: defaults, overlaid by a YAML file with Milvus's keys, overlaid by the command line.
+//
+// Only values, no objects. docs/configuration.md lists the keys; a key of Milvus's that has no meaning here is ignored
+// with one line of log, a value that makes no sense is an error.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "proxy/limits.h"
+#include "rpc/server.h"
+
+namespace saker {
+
+struct RateLimit {
+  double per_second = -1;  // negative: none
+};
+
+struct Config {
+  // Where.
+  std::string data_dir = "./data";
+  std::string listen = "127.0.0.1:19530";  // gRPC and REST
+  std::string http = "127.0.0.1:9091";     // health, metrics
+  std::string rest_listen;                 // REST's own port, if proxy.http.port names another
+  bool rest_enabled = true;                // proxy.http.enabled
+
+  // Security.
+  bool authorization = false;       // common.security.authorizationEnabled
+  TlsMode tls_mode = TlsMode::kOff; // common.security.tlsMode
+  TlsFiles tls;                     // tls.serverPemPath, tls.serverKeyPath, tls.caPemPath
+
+  LogSettings log;                  // log.level, log.format, log.file.rootPath
+  int64_t slow_query_ms = 1000;     // saker.slowQueryMs: longer searches and queries are logged; 0: none
+
+  // Limits.
+  ProxyLimits limits;
+  int64_t max_receive_bytes = 64 << 20;     // proxy.grpc.serverMaxRecvSize
+  int64_t max_databases = 64;               // rootCoord.maxDatabaseNum
+  int64_t max_partitions = 4096;            // rootCoord.maxPartitionNum
+  int64_t max_collections = 65536;          // quotaAndLimits.limits.maxCollectionNum
+  int64_t max_collections_per_db = 65536;   // quotaAndLimits.limits.maxCollectionNumPerDB
+
+  // Quotas (quotaAndLimits.*); rates in MB (insert, upsert, delete) or requests or query vectors per second.
+  bool quotas_enabled = true;
+  bool dml_rates_enabled = false, dql_rates_enabled = false, ddl_rates_enabled = false;
+  bool index_rate_enabled = false, flush_rate_enabled = false, compaction_rate_enabled = false;
+  RateLimit insert_rate, upsert_rate, delete_rate, search_rate, query_rate, collection_rate, partition_rate, index_rate,
+      flush_rate, compaction_rate;
+  RateLimit insert_rate_per_collection, upsert_rate_per_collection, delete_rate_per_collection,
+      search_rate_per_collection, query_rate_per_collection;
+  bool deny_writing = false;                // quotaAndLimits.limitWriting.forceDeny
+  bool deny_reading = false;                // quotaAndLimits.limitReading.forceDeny
+  bool disk_protection = true;              // quotaAndLimits.limitWriting.diskProtection.enabled
+  int64_t disk_quota_mb = -1;               // …diskQuota; negative: none
+
+  // Data.
+  int64_t graceful_time_ms = 5000;          // common.gracefulTime: how stale Bounded may be
+  int64_t channels = 16;                    // rootCoord.dmlChannelNum
+  int64_t segment_max_mb = 1024;            // dataCoord.segment.maxSize
+  double segment_seal_proportion = 0.12;    // dataCoord.segment.sealProportion
+  int64_t segment_max_life_s = 86400;       // dataCoord.segment.maxLife
+  int64_t segment_max_idle_s = 600;         // dataCoord.segment.maxIdleTime
+  int64_t min_rows_to_index = 1024;         // rootCoord.minSegmentSizeToEnableIndex
+  bool compaction_enabled = true;           // dataCoord.enableCompaction
+  bool auto_compaction = true;              // dataCoord.compaction.enableAutoCompaction
+  bool garbage_collection = true;           // dataCoord.enableGarbageCollection
+  int64_t gc_drop_tolerance_s = 10800;      // dataCoord.gc.dropTolerance
+  int64_t entity_expiration_s = -1;         // common.entityExpiration
+
+  // Our own.
+  bool load_on_first_use = false;           // saker.loadOnFirstUse: a search of an unloaded collection loads it
+  int64_t search_threads = 0;               // saker.searchThreads; 0: one for each core
+  int64_t io_threads = 0;                   // saker.ioThreads; 0: two for each core
+  int64_t build_threads = 0;                // saker.buildThreads; 0: half the cores
+  int64_t memory_limit_mb = 0;              // saker.memoryLimitMb of growing data; 0: half the machine's
+  int64_t disk_reserve_mb = 256;            // saker.diskReserveMb: writes are refused when less is free
+};
+
+// Reads a file into `config`. Keys that mean nothing here are appended to `ignored`.
+Status ReadConfigFile(const std::string& path, Config* config, std::vector<std::string>* ignored);
+// The same, from text (`name` is for messages).
+Status ReadConfigText(const std::string& text, const std::string& name, Config* config, std::vector<std::string>* ignored);
+
+}  // namespace saker

@@ -1,0 +1,208 @@
+// saker: the command line, and the life of the process: settings, logging, the data directory's lock, roles, doors, and
+// back again on SIGTERM.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "rpc/server.h"
+#include "server/admin_http.h"
+#include "server/config.h"
+#include "server/roles.h"
+
+#ifdef SAKER_JEMALLOC
+// Few arenas and quick return of what is free, so that an idle server is small; no thread of its own.
+extern "C" {
+const char* malloc_conf = "background_thread:false,narenas:4,dirty_decay_ms:1000,muzzy_decay_ms:0,abort_conf:true";
+int mallctl(const char* name, void* old, size_t* old_size, void* value, size_t size) noexcept;
+}
+#endif
+
+namespace saker {
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+int Fail(int code, const std::string& message) {
+  std::fprintf(stderr, "saker: %s\n", message.c_str());
+  return code;
+}
+
+// One process for each data directory: an advisory lock that the kernel gives back however the process ends.
+class DirectoryLock {
+ public:
+  DirectoryLock() = default;
+  ~DirectoryLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  DirectoryLock(const DirectoryLock&) = delete;
+
+  Status Take(const std::string& directory) {
+    std::error_code error;
+    std::filesystem::create_directories(directory, error);
+    if (error) {
+      return Status(ErrorCode::kIoFailed, fmt::format("cannot make the data directory {}: {}", directory, error.message()));
+    }
+    const std::string path = directory + "/LOCK";
+    fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd_ < 0) return Status(ErrorCode::kIoFailed, fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+    if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+      char holder[32] = {};
+      (void)!::pread(fd_, holder, sizeof(holder) - 1, 0);
+      return Status(ErrorCode::kIoFailed,
+                    fmt::format("the data directory {} is in use by process {}: stop it first, or choose another --data",
+                                directory, *holder != 0 ? holder : "?"));
+    }
+    const std::string pid = std::to_string(::getpid());
+    if (::ftruncate(fd_, 0) != 0 || ::pwrite(fd_, pid.data(), pid.size(), 0) < 0) {
+      // Who holds it is a courtesy; a full disk must not keep us from starting to read.
+    }
+    return Status();
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+void ReturnFreeMemory() {
+#ifdef SAKER_JEMALLOC
+  mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0);  // MALLCTL_ARENAS_ALL
+#endif
+}
+
+// Waits for SIGTERM or SIGINT, which are blocked in all threads.
+int WaitForSignal() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  int signal = 0;
+  while (::sigwait(&signals, &signal) != 0) {
+  }
+  return signal;
+}
+
+void BlockSignals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+int RunStandalone(const Config& config) {
+  const Stopwatch since_start;
+  RaiseDescriptorLimit();
+  DirectoryLock lock;
+  if (Status status = lock.Take(config.data_dir); !status.ok()) return Fail(kExitFailed, status.message());
+
+  // The admin port answers from the start: /healthz tells that a recovery is still going on.
+  std::atomic<bool> ready{false};
+  MethodTable methods;
+  HttpRoutes admin, rest;
+  std::unique_ptr<Standalone> roles;
+  AddProcessMetrics();
+  AddAdminRoutes(&admin, {.ready = [&ready] { return ready.load(); }, .health = [&roles] { return roles->Health(); }});
+  HttpServer http(HttpLimits{.body_bytes = config.max_receive_bytes});
+  const auto admin_port = http.Listen(config.http, &admin);
+  if (!admin_port.ok()) return Fail(kExitFailed, admin_port.status().message() + " (--http)");
+
+  auto started = Standalone::Start(config, &methods, &rest);
+  if (!started.ok()) return Fail(kExitFailed, started.status().message());
+  roles = std::move(*started);
+
+  RpcServerOptions options;
+  options.listen = config.listen;
+  options.max_receive_bytes = config.max_receive_bytes;
+  options.tls_mode = config.tls_mode;
+  options.tls = config.tls;
+  options.http_listen = config.rest_listen;
+  const HttpRoutes nothing;
+  const bool rest_shares = config.rest_enabled && config.rest_listen.empty();
+  auto server = RpcServer::Start(options, &methods, &http, rest_shares || !config.rest_listen.empty() ? &rest : &nothing);
+  if (!server.ok()) {
+    http.Stop();
+    roles->Stop();
+    return Fail(kExitFailed, server.status().message() + " (--listen)");
+  }
+  ready = true;
+  ReturnFreeMemory();
+  fmt::print("saker {} ready: gRPC{} on {}, health and metrics on http://{}, data in {} ({} ms)\n", SAKER_VERSION,
+             rest_shares && config.tls_mode == TlsMode::kOff ? " and REST" : "", config.listen, config.http, config.data_dir,
+             since_start.elapsed_ms());
+  std::fflush(stdout);
+  LogInfo("ready after {} ms", since_start.elapsed_ms());
+
+  const int signal = WaitForSignal();
+  LogInfo("stopping on {}", signal == SIGINT ? "SIGINT" : "SIGTERM");
+  const Stopwatch stopping;
+  (*server)->SetServing(false);
+  ready = false;
+  http.Stop();
+  (*server)->Stop();
+  roles->Stop();
+  LogInfo("stopped after {} ms", stopping.elapsed_ms());
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  BlockSignals();
+  CLI::App app("Saker: a vector database that speaks Milvus's protocol", "saker");
+  app.set_version_flag("--version", std::string("saker ") + SAKER_VERSION);
+  app.require_subcommand(1);
+  std::string data, listen, http, file;
+  auto* standalone = app.add_subcommand("standalone", "all roles in one process");
+  standalone->add_option("--data", data, "the data directory (default ./data)");
+  standalone->add_option("--listen", listen, "HOST:PORT of gRPC and REST (default 127.0.0.1:19530)");
+  standalone->add_option("--http", http, "HOST:PORT of health and metrics (default 127.0.0.1:9091)");
+  standalone->add_option("--config", file, "a YAML file with Milvus's keys");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+
+  Config config;
+  std::vector<std::string> ignored;
+  if (!file.empty()) {
+    if (Status status = ReadConfigFile(file, &config, &ignored); !status.ok()) return Fail(kExitUsage, status.message());
+  }
+  if (!data.empty()) config.data_dir = data;
+  if (!listen.empty()) config.listen = listen;
+  if (!http.empty()) config.http = http;
+  for (const auto* address : {&config.listen, &config.http}) {
+    if (const auto split = SplitAddress(*address); !split.ok()) return Fail(kExitUsage, split.status().message());
+  }
+  StartLogging(config.log);
+  if (!ignored.empty()) {
+    LogInfo("{}: {} settings have no meaning here and are ignored: {}", file, ignored.size(), fmt::join(ignored, ", "));
+  }
+  const int code = RunStandalone(config);
+  StopLogging();
+  return code;
+}
+
+}  // namespace
+}  // namespace saker
+
+int main(int argc, char** argv) { return saker::Main(argc, argv); }

@@ -1,0 +1,103 @@
+#include <gtest/gtest.h>
+
+#include "server/admin_http.h"
+#include "server/config.h"
+
+namespace saker {
+namespace {
+
+Status Read(const std::string& text, Config* config, std::vector<std::string>* ignored = nullptr) {
+  return ReadConfigText(text, "test.yaml", config, ignored);
+}
+
+TEST(ConfigTest, ReadsMilvusKeys) {
+  Config config;
+  std::vector<std::string> ignored;
+  ASSERT_TRUE(Read(R"(
+common:
+  security:
+    authorizationEnabled: true
+    tlsMode: 1
+  gracefulTime: 3000
+tls:
+  serverPemPath: a.pem
+  serverKeyPath: a.key
+proxy:
+  ip:
+  port: 20000
+  http: {port: 8080}
+  maxDimension: 4096
+etcd:
+  endpoints: localhost:2379
+log: {level: debug, format: json}
+quotaAndLimits:
+  dml: {enabled: true, insertRate: {max: 2.5}}
+saker: {loadOnFirstUse: true}
+)", &config, &ignored).ok());
+  EXPECT_TRUE(config.authorization);
+  EXPECT_EQ(config.tls_mode, TlsMode::kServer);
+  EXPECT_EQ(config.tls.certificate, "a.pem");
+  EXPECT_EQ(config.listen, "127.0.0.1:20000");
+  EXPECT_EQ(config.rest_listen, "127.0.0.1:8080");
+  EXPECT_EQ(config.limits.dimension, 4096);
+  EXPECT_EQ(config.graceful_time_ms, 3000);
+  EXPECT_TRUE(config.log.json);
+  EXPECT_EQ(config.insert_rate.per_second, 2.5);
+  EXPECT_TRUE(config.load_on_first_use);
+  EXPECT_EQ(ignored, std::vector<std::string>{"etcd.endpoints"});
+}
+
+TEST(ConfigTest, TellsWhatIsWrong) {
+  const auto message = [](const std::string& text) {
+    Config config;
+    return Read(text, &config).message();
+  };
+  EXPECT_NE(message("proxy: {port: 70000}").find("proxy.port: '70000'"), std::string::npos);
+  EXPECT_NE(message("proxy: {port: 70000}").find("0 to 65535"), std::string::npos);
+  EXPECT_NE(message("common: {security: {authorizationEnabled: maybe}}").find("true or false"), std::string::npos);
+  EXPECT_NE(message("common: {security: {tlsMode: 3}}").find("tlsMode"), std::string::npos);
+  EXPECT_NE(message("common: {security: {tlsMode: 1}}").find("tls.serverPemPath"), std::string::npos);
+  EXPECT_NE(message("a: [1").find("not valid YAML"), std::string::npos);
+  EXPECT_NE(message("- a").find("not a YAML map"), std::string::npos);
+  EXPECT_NE(message("log: {level: loud}").find("loud"), std::string::npos);
+  EXPECT_EQ(message(""), "");
+  Config config;
+  EXPECT_NE(ReadConfigFile("/nowhere.yaml", &config, nullptr).message().find("/nowhere.yaml"), std::string::npos);
+}
+
+TEST(AdminTest, TellsHealth) {
+  HttpRoutes routes;
+  bool ready = false;
+  Status health;
+  AddAdminRoutes(&routes, {.ready = [&] { return ready; }, .health = [&] { return health; }});
+  AddProcessMetrics();
+  const auto ask = [&](const std::string& method, const std::string& path, const std::string& body = "",
+                       const std::string& accept = "") {
+    HttpRequest request;
+    request.method = method;
+    request.path = path;
+    request.body = body;
+    request.headers = {{"accept", accept}};
+    HttpResponse answer;
+    routes.Find(path)->handler(request, [&](HttpResponse response) { answer = std::move(response); });
+    return answer;
+  };
+  EXPECT_EQ(ask("GET", "/healthz").status, 503);
+  EXPECT_EQ(ask("GET", "/readyz").status, 503);
+  EXPECT_EQ(ask("GET", "/livez").status, 200);
+  ready = true;
+  EXPECT_EQ(ask("GET", "/healthz").body, "OK");
+  health = Status(ErrorCode::kDiskLimitExceeded, "disk full");
+  EXPECT_EQ(ask("GET", "/healthz").status, 503);
+  EXPECT_NE(ask("GET", "/healthz", "", "application/json").body.find("disk full"), std::string::npos);
+  EXPECT_NE(ask("GET", "/metrics").body.find("process_resident_memory_bytes"), std::string::npos);
+  EXPECT_EQ(ask("PUT", "/log/level", R"({"level":"loud"})").status, 400);
+  EXPECT_EQ(ask("PUT", "/log/level", R"({"level":"warn"})").status, 200);
+  EXPECT_FALSE(LogEnabled(LogLevel::kInfo));
+  EXPECT_NE(ask("GET", "/log/level").body.find("warn"), std::string::npos);
+  SetLogLevel(LogLevel::kInfo);
+  EXPECT_EQ(ask("GET", "/metricsx").status, 404);
+}
+
+}  // namespace
+}  // namespace saker
