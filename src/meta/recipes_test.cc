@@ -268,7 +268,8 @@ TEST_F(Recipes, AViewSurvivesAnyNumberOfLosses) {
   writer.join();
   ASSERT_TRUE(view->WaitForRevision(*rocks_->CurrentRevision(), In(seconds(20))).ok());
   Map expected;
-  for (const KeyValue& kv : rocks_->Range("v/")->kvs) expected[kv.key] = kv.value;
+  const Result<RangeResult> range = rocks_->Range("v/");
+  for (const KeyValue& kv : range->kvs) expected[kv.key] = kv.value;
   EXPECT_EQ(mirror.Now(), expected);
 }
 
@@ -298,8 +299,8 @@ TEST_F(Recipes, SessionInfoSurvivesItsEncoding) {
 
 TEST_F(Recipes, PeersSeeEachOtherComeAndGo) {
   std::atomic<int> changes{0};
-  Peers proxies(store_.get(), "proxy", &pool_, &timer_, [&] { ++changes; });
-  Peers all(store_.get(), "", &pool_, &timer_);
+  SessionView proxies(store_.get(), "proxy", &pool_, &timer_, [&] { ++changes; });
+  SessionView all(store_.get(), "", &pool_, &timer_);
   ASSERT_TRUE(proxies.Start().ok());
   ASSERT_TRUE(all.Start().ok());
   auto proxy = std::make_unique<Session>(store_.get(), NodeInfo("proxy", 7), seconds(10), &pool_, &timer_);

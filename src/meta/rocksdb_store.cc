@@ -3,9 +3,11 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/table.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdarg>
 #include <deque>
 
@@ -23,6 +25,7 @@ namespace {
 constexpr size_t kMaxGroup = 128;                 // transactions made durable by one sync
 constexpr int64_t kHistoryBatchBytes = 1 << 20;   // of one batch replayed to a watch
 constexpr Revision kCompactStep = 512;            // revisions forgotten at once
+constexpr int64_t kReserveBytes = 8 << 20;        // free disk below which nothing is written
 
 std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 rocksdb::Slice Slice(std::string_view text) { return {text.data(), text.size()}; }
@@ -42,12 +45,27 @@ class ErrorLog : public rocksdb::Logger {
   }
 };
 
+// Tells the store that RocksDB stopped writing. RocksDB's own recovery is not wanted: it polls for space, and fails for
+// good if the disk fills up once more meanwhile. The store opens it anew instead.
+class StopListener : public rocksdb::EventListener {
+ public:
+  explicit StopListener(std::atomic<bool>* stopped) : stopped_(stopped) {}
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status*) override { *stopped_ = true; }
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+
+ private:
+  std::atomic<bool>* const stopped_;
+};
+
 // Small, and silent when idle: the catalog is a few megabytes, and what is durable needs no flush at either end.
-rocksdb::Options OptionsFor(rocksdb::Env* env) {
+rocksdb::Options OptionsFor(rocksdb::Env* env, std::atomic<bool>* stopped) {
   rocksdb::Options options;
   if (env != nullptr) options.env = env;
   options.create_if_missing = true;
   options.info_log = std::make_shared<ErrorLog>();
+  options.listeners.push_back(std::make_shared<StopListener>(stopped));
   options.write_buffer_size = 4 << 20;
   options.max_write_buffer_number = 2;
   options.max_total_wal_size = 16 << 20;
@@ -106,13 +124,17 @@ class RocksdbStore : public MetaStore {
     bool done = false;
   };
 
-  explicit RocksdbStore(const RocksdbStoreSettings& settings) : settings_(settings) {}
+  RocksdbStore(const RocksdbStoreSettings& settings, rocksdb::Env* env) : settings_(settings), env_(env) {}
+  Status OpenDb() REQUIRES(db_mutex_);
   Status Load();
   Status LoadKeys(std::vector<std::string>& leased);
   Status Format();
 
   Result<Revision> Run(Change change);
   void Settle(const std::vector<Change*>& group);
+  Status MakeWritable();
+  Status Reopen();
+  Status CatchUp();
   Status WriteStage(Stage& stage);
   void Show(Stage stage);
   Status Write(rocksdb::WriteBatch* batch, bool sync);
@@ -122,27 +144,34 @@ class RocksdbStore : public MetaStore {
   Status CompactStep(Revision to);
   Status DropHistory(const std::string& key, Revision newest, Revision to, rocksdb::WriteBatch& batch);
 
+  Status CheckKept(Revision at) const EXCLUDES(index_mutex_);
   Status CheckReadable(Revision at) const EXCLUDES(index_mutex_);
   Result<RangeResult> RangeAt(const std::string& prefix, Revision at) const;
   Result<KeyValue> GetAt(const std::string& key, Revision at) const;
   Result<WatchHub::History> ReadHistory(const std::string& prefix, Revision from, Revision until) const;
-  Status ReadRevision(std::string_view row, Revision revision, const std::string& prefix, std::vector<WatchEvent>& out) const;
+  Result<WatchHub::History> ReadRevisions(const std::string& prefix, Revision from, Revision until) const;
+  Status ReadEvents(const rocksdb::ReadOptions& options, Revision revision, const std::vector<std::string>& keys,
+                    const std::string& prefix, std::vector<WatchEvent>& out) const;
 
   Status FromRocksdb(const rocksdb::Status& status, std::string_view action) const;
   Status Damaged(std::string_view what) const;
 
+  Status NotOpen() const;
+
   const RocksdbStoreSettings settings_;
+  rocksdb::Env* const env_;
   File lock_;
-  std::unique_ptr<rocksdb::DB> db_;
+  std::atomic<bool> stopped_{false};  // RocksDB failed to write and has to be opened anew
+  // Held by readers of history, and exclusively by the leader while it opens RocksDB anew. The leader reads without.
+  mutable SharedMutex db_mutex_;
+  std::unique_ptr<rocksdb::DB> db_;  // null: could not be opened anew yet
 
   // One thread at a time leads: it stages, writes and shows a group while the others wait.
   Mutex queue_mutex_;
   CondVar queue_changed_;
   std::deque<Change*> queue_ GUARDED_BY(queue_mutex_);
   bool led_ GUARDED_BY(queue_mutex_) = false;
-  // Used by the leader alone.
-  bool broken_ = false;   // a write failed
-  Revision swept_ = 0;    // rows of history before it are gone; behind state_.compacted only after a failed write
+  Revision swept_ = 0;    // rows of history before it are gone; behind state_.compacted only after a failed write. The leader's
 
   // Changed by the leader alone.
   mutable SharedMutex index_mutex_;
@@ -157,15 +186,20 @@ class RocksdbStore : public MetaStore {
 // ---- opening
 
 Result<std::unique_ptr<MetaStore>> RocksdbStore::Open(const RocksdbStoreSettings& settings, rocksdb::Env* env) {
-  RETURN_IF_ERROR(MakeDirectories(settings.directory));
-  std::unique_ptr<RocksdbStore> store(new RocksdbStore(settings));
+  RETURN_IF_ERROR(MakeDirectories(settings.directory + "/rocksdb"));
+  std::unique_ptr<RocksdbStore> store(new RocksdbStore(settings, env));
   ASSIGN_OR_RETURN(store->lock_, LockDirectory(settings.directory));
-  rocksdb::DB* db = nullptr;
-  const auto opened = rocksdb::DB::Open(OptionsFor(env), settings.directory + "/rocksdb", &db);
-  if (!opened.ok()) return store->FromRocksdb(opened, "open");
-  store->db_.reset(db);
+  RETURN_IF_ERROR(store->OpenDb());
   RETURN_IF_ERROR(store->Load());
   return std::unique_ptr<MetaStore>(std::move(store));
+}
+
+Status RocksdbStore::OpenDb() {
+  rocksdb::DB* db = nullptr;
+  const auto opened = rocksdb::DB::Open(OptionsFor(env_, &stopped_), settings_.directory + "/rocksdb", &db);
+  if (!opened.ok()) return FromRocksdb(opened, "open");
+  db_.reset(db);
+  return {};
 }
 
 RocksdbStore::~RocksdbStore() {
@@ -292,6 +326,10 @@ Result<Revision> RocksdbStore::Run(Change change) {
 }
 
 void RocksdbStore::Settle(const std::vector<Change*>& group) {
+  if (const Status ready = MakeWritable(); !ready.ok()) {
+    for (Change* change : group) change->result = ready;
+    return;
+  }
   Revision before = 0;
   Status written;
   {
@@ -342,20 +380,62 @@ Status RocksdbStore::WriteStage(Stage& stage) {
   return Write(&batch, true);
 }
 
-// After a failed write RocksDB refuses everything until it is told to go on; that is tried with each write.
 Status RocksdbStore::Write(rocksdb::WriteBatch* batch, bool sync) {
-  if (broken_) {
-    const auto resumed = db_->Resume();
-    if (!resumed.ok()) return FromRocksdb(resumed, "write");
-    LogInfo("meta store: {} can be written again", settings_.directory);
-    broken_ = false;
-  }
   rocksdb::WriteOptions options;
   options.sync = sync;
   const auto written = db_->Write(options, batch);
   if (written.ok()) return {};
-  broken_ = true;
+  stopped_ = true;
   return FromRocksdb(written, "write");
+}
+
+// Refuses before anything is written when space runs out, and gets RocksDB going again after a write, also one in the
+// background, has failed: that is tried with each transaction.
+Status RocksdbStore::MakeWritable() {
+  const Result<int64_t> free = FreeDiskBytes(settings_.directory);
+  if (free.ok() && *free < kReserveBytes) {
+    return {ErrorCode::kDiskLimitExceeded,
+            fmt::format("meta store {}: the disk has {} bytes left, at least {} are needed: free some space on it",
+                        settings_.directory, *free, kReserveBytes)};
+  }
+  return stopped_ ? Reopen() : Status();
+}
+
+Status RocksdbStore::Reopen() {
+  {
+    WriterLock lock(db_mutex_);
+    db_.reset();
+    stopped_ = false;
+    if (Status opened = OpenDb(); !opened.ok()) {
+      stopped_ = true;
+      return opened;
+    }
+  }
+  LogInfo("meta store {} can be written again", settings_.directory);
+  Status caught_up = CatchUp();
+  if (!caught_up.ok()) stopped_ = true;
+  return caught_up;
+}
+
+// A transaction whose write failed may be in the log nevertheless: then it has happened.
+Status RocksdbStore::CatchUp() {
+  std::string bytes;
+  const auto found = db_->Get(rocksdb::ReadOptions(), Slice(kStateRow), &bytes);
+  if (!found.ok()) return FromRocksdb(found, "read");
+  ASSIGN_OR_RETURN(const StateRow durable, DecodeState(bytes));
+  Stage stage = [&] {
+    ReaderLock lock(index_mutex_);
+    return Stage(keys_, leases_, state_.revision);
+  }();
+  for (Revision revision = stage.revision() + 1; revision <= durable.revision; ++revision) {
+    ASSIGN_OR_RETURN(WatchHub::History history, ReadRevisions("", revision, revision));
+    ReaderLock lock(index_mutex_);
+    stage.Replay({revision, std::move(history.events)});
+  }
+  if (durable.revision < stage.revision()) return Damaged(fmt::format("revision {} is lost: what follows {}", stage.revision(), durable.revision));
+  swept_ = durable.compacted;
+  Show(std::move(stage));
+  return {};
 }
 
 // Makes a durable stage visible: to readers, then to watches.
@@ -459,37 +539,51 @@ Result<Revision> RocksdbStore::CurrentRevision() {
 }
 
 Result<RangeResult> RocksdbStore::Range(const std::string& prefix, Revision at) {
-  if (at != 0) return RangeAt(prefix, at);
-  ReaderLock lock(index_mutex_);
-  RangeResult result;
-  result.revision = state_.revision;
-  for (auto it = keys_.lower_bound(prefix); it != keys_.end() && it->first.starts_with(prefix); ++it) {
-    result.kvs.push_back(it->second);
+  {
+    ReaderLock lock(index_mutex_);
+    if (at == 0 || at == state_.revision) {
+      RangeResult result;
+      result.revision = state_.revision;
+      for (auto it = keys_.lower_bound(prefix); it != keys_.end() && it->first.starts_with(prefix); ++it) {
+        result.kvs.push_back(it->second);
+      }
+      return result;
+    }
   }
-  return result;
+  return RangeAt(prefix, at);
 }
 
 Result<KeyValue> RocksdbStore::Get(const std::string& key, Revision at) {
   RETURN_IF_ERROR(CheckKey(key));
-  if (at != 0) return GetAt(key, at);
-  ReaderLock lock(index_mutex_);
-  if (const auto it = keys_.find(key); it != keys_.end()) return it->second;
-  return {ErrorCode::kIoKeyNotFound, fmt::format("key \"{}\" is not in the meta store", key)};
+  {
+    ReaderLock lock(index_mutex_);
+    if (at == 0 || at == state_.revision) {
+      if (const auto it = keys_.find(key); it != keys_.end()) return it->second;
+      return {ErrorCode::kIoKeyNotFound, fmt::format("key \"{}\" is not in the meta store", key)};
+    }
+  }
+  return GetAt(key, at);
 }
 
 // To be asked after the rows to read were pinned: whatever is compacted later does not touch them.
-Status RocksdbStore::CheckReadable(Revision at) const {
+Status RocksdbStore::CheckKept(Revision at) const {
   ReaderLock lock(index_mutex_);
-  if (at < state_.compacted) {
-    return {ErrorCode::kCompacted, fmt::format("revision {} of the meta store was compacted: history begins at {}", at, state_.compacted)};
-  }
-  if (at > state_.revision) {
-    return {ErrorCode::kParameterInvalid, fmt::format("revision {} of the meta store is yet to come: the current one is {}", at, state_.revision)};
-  }
-  return {};
+  if (at >= state_.compacted) return {};
+  return {ErrorCode::kCompacted,
+          fmt::format("revision {} of the meta store was compacted: history begins at {}", at, state_.compacted)};
+}
+
+Status RocksdbStore::CheckReadable(Revision at) const {
+  RETURN_IF_ERROR(CheckKept(at));
+  ReaderLock lock(index_mutex_);
+  if (at <= state_.revision) return {};
+  return {ErrorCode::kParameterInvalid,
+          fmt::format("revision {} of the meta store is yet to come: the current one is {}", at, state_.revision)};
 }
 
 Result<RangeResult> RocksdbStore::RangeAt(const std::string& prefix, Revision at) const {
+  ReaderLock open(db_mutex_);
+  if (db_ == nullptr) return NotOpen();
   const std::string begin = HistoryPrefix(prefix);
   const std::string end = PrefixEnd(begin);
   const rocksdb::Slice bound(end);
@@ -516,6 +610,8 @@ Result<RangeResult> RocksdbStore::RangeAt(const std::string& prefix, Revision at
 }
 
 Result<KeyValue> RocksdbStore::GetAt(const std::string& key, Revision at) const {
+  ReaderLock open(db_mutex_);
+  if (db_ == nullptr) return NotOpen();
   const std::string begin = HistoryKey(key, 0);
   const rocksdb::Slice bound(begin);
   rocksdb::ReadOptions options;
@@ -543,41 +639,34 @@ Result<std::unique_ptr<Watch>> RocksdbStore::WatchPrefix(const std::string& pref
 }
 
 Result<WatchHub::History> RocksdbStore::ReadHistory(const std::string& prefix, Revision from, Revision until) const {
+  ReaderLock open(db_mutex_);
+  if (db_ == nullptr) return NotOpen();
+  return ReadRevisions(prefix, from, until);
+}
+
+Result<WatchHub::History> RocksdbStore::ReadRevisions(const std::string& prefix, Revision from, Revision until) const {
   const std::string end = RevisionKey(until + 1);
   const rocksdb::Slice bound(end);
-  rocksdb::ReadOptions options;
-  options.iterate_upper_bound = &bound;
-  options.fill_cache = false;
   // The snapshot pins revisions and rows alike.
   rocksdb::ManagedSnapshot snapshot(db_.get());
-  options.snapshot = snapshot.snapshot();
+  rocksdb::ReadOptions points;
+  points.snapshot = snapshot.snapshot();
+  points.fill_cache = false;
+  rocksdb::ReadOptions options = points;
+  options.iterate_upper_bound = &bound;
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
-  RETURN_IF_ERROR(CheckReadable(from));
+  RETURN_IF_ERROR(CheckKept(from));
   WatchHub::History history;
   history.until = until;
+  size_t counted = 0;
   int64_t bytes = 0;
   for (it->Seek(RevisionKey(from)); it->Valid(); it->Next()) {
     Revision revision = 0;
-    if (!ParseRevisionKey(View(it->key()), revision)) return Damaged("a revision");
-    const size_t before = history.events.size();
     const auto keys = DecodeKeys(View(it->value()));
-    if (!keys) return Damaged("a revision");
-    for (const std::string& key : *keys) {
-      if (!key.starts_with(prefix)) continue;
-      std::string row_bytes;
-      rocksdb::ReadOptions point;
-      point.snapshot = snapshot.snapshot();
-      const auto found = db_->Get(point, HistoryKey(key, revision), &row_bytes);
-      if (!found.ok()) return FromRocksdb(found, "read");
-      auto row = DecodeHistory(row_bytes);
-      if (!row) return Damaged("a key's history");
-      WatchEvent event;
-      event.kind = row->deleted ? WatchEvent::Kind::kDelete : WatchEvent::Kind::kPut;
-      event.kv = {key, std::move(row->value), row->create_revision, revision, row->version, row->lease};
-      history.events.push_back(std::move(event));
-    }
-    for (size_t i = before; i < history.events.size(); ++i) {
-      bytes += static_cast<int64_t>(history.events[i].kv.key.size() + history.events[i].kv.value.size());
+    if (!ParseRevisionKey(View(it->key()), revision) || !keys) return Damaged("a revision");
+    RETURN_IF_ERROR(ReadEvents(points, revision, *keys, prefix, history.events));
+    for (; counted < history.events.size(); ++counted) {
+      bytes += static_cast<int64_t>(history.events[counted].kv.key.size() + history.events[counted].kv.value.size());
     }
     if (bytes < kHistoryBatchBytes) continue;
     history.until = revision;
@@ -585,6 +674,24 @@ Result<WatchHub::History> RocksdbStore::ReadHistory(const std::string& prefix, R
   }
   if (!it->status().ok()) return FromRocksdb(it->status(), "read");
   return history;
+}
+
+// What one revision did to the keys under `prefix`.
+Status RocksdbStore::ReadEvents(const rocksdb::ReadOptions& options, Revision revision, const std::vector<std::string>& keys,
+                                const std::string& prefix, std::vector<WatchEvent>& out) const {
+  for (const std::string& key : keys) {
+    if (!key.starts_with(prefix)) continue;
+    std::string bytes;
+    const auto found = db_->Get(options, HistoryKey(key, revision), &bytes);
+    if (!found.ok()) return FromRocksdb(found, "read");
+    auto row = DecodeHistory(bytes);
+    if (!row) return Damaged("a key's history");
+    WatchEvent event;
+    event.kind = row->deleted ? WatchEvent::Kind::kDelete : WatchEvent::Kind::kPut;
+    event.kv = {key, std::move(row->value), row->create_revision, revision, row->version, row->lease};
+    out.push_back(std::move(event));
+  }
+  return {};
 }
 
 // ---- errors
@@ -596,6 +703,11 @@ Status RocksdbStore::FromRocksdb(const rocksdb::Status& status, std::string_view
   }
   if (status.IsCorruption()) return {ErrorCode::kCorrupted, message};
   return {ErrorCode::kIoFailed, message};
+}
+
+Status RocksdbStore::NotOpen() const {
+  return {ErrorCode::kServiceUnavailable,
+          fmt::format("meta store {}: its history can't be read until a write succeeds again", settings_.directory)};
 }
 
 Status RocksdbStore::Damaged(std::string_view what) const {

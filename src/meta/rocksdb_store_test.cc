@@ -10,6 +10,7 @@
 #include <random>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "meta/meta_store_contract.h"
 #include "meta/rocksdb_store_internal.h"
 #include "meta/stage.h"
@@ -243,6 +244,8 @@ TEST(RocksdbStore, SurvivesKills) {
     const pid_t child = fork();
     if (child == 0) {
       dup2(acknowledged[1], kAcknowledgements);
+      const int quiet = open("/dev/null", O_WRONLY);
+      dup2(quiet, STDOUT_FILENO);
       setenv("SAKER_TEST_DIRECTORY", directory.path().c_str(), 1);
       execl("/proc/self/exe", "meta_test", "--gtest_also_run_disabled_tests",
             "--gtest_filter=RocksdbStoreWriter.DISABLED_WritesUntilKilled", nullptr);
@@ -274,6 +277,7 @@ class FullDisk : public rocksdb::FileSystemWrapper {
   explicit FullDisk(const std::shared_ptr<rocksdb::FileSystem>& target) : FileSystemWrapper(target) {}
   const char* Name() const override { return "FullDisk"; }
   std::atomic<bool> full{false};
+  std::atomic<bool> sync_fails{false};
 
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result, rocksdb::IODebugContext* context) override {
@@ -290,6 +294,9 @@ class FullDisk : public rocksdb::FileSystemWrapper {
    public:
     FullFile(std::unique_ptr<rocksdb::FSWritableFile> file, FullDisk* disk)
         : FSWritableFileOwnerWrapper(std::move(file)), disk_(disk) {}
+    rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* context) override {
+      return disk_->sync_fails ? rocksdb::IOStatus::IOError("the disk is ill") : FSWritableFileOwnerWrapper::Sync(options, context);
+    }
     rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options, rocksdb::IODebugContext* context) override {
       return disk_->full ? Full() : FSWritableFileOwnerWrapper::Append(data, options, context);
     }
@@ -327,7 +334,7 @@ TEST(RocksdbStore, AFullDiskIsSaidAndRecoversByItself) {
       const Stopwatch since_freed;
       for (int i = 0; i < 20; ++i) {
         const Result<Revision> done = store->Commit({}, {MetaOp::Put("a", std::to_string(i))});
-        ASSERT_TRUE(done.ok()) << done.status().ToString();
+        ASSERT_TRUE(done.ok()) << "round " << round << ", write " << i << ": " << done.status().ToString();
         EXPECT_EQ(*done, last + 1);
         last = *done;
       }
@@ -338,6 +345,47 @@ TEST(RocksdbStore, AFullDiskIsSaidAndRecoversByItself) {
   ASSERT_TRUE(reopened.ok()) << reopened.status().ToString();
   EXPECT_EQ(*(*reopened)->CurrentRevision(), last);
   EXPECT_EQ((*reopened)->Get("a")->value, "19");
+}
+
+// A transaction is written, but the sync fails: whoever committed it was told so, yet it may have happened. The store
+// and its watches agree with the disk about that afterwards.
+TEST(RocksdbStore, AWriteOfUnknownFateIsSettledByTheDisk) {
+  const TemporaryDirectory directory;
+  const auto disk = std::make_shared<FullDisk>(rocksdb::FileSystem::Default());
+  const auto env = rocksdb::NewCompositeEnv(disk);
+  auto opened = TEST_OpenRocksdbStore({directory.path()}, env.get());
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  const auto store = std::move(*opened);
+  const Revision first = *store->Commit({}, {MetaOp::Put("a", "1")});
+  WatchRecorder recorder;
+  const auto watch = store->WatchPrefix("", first + 1, recorder.Callback());
+  disk->sync_fails = true;
+  EXPECT_FALSE(store->Commit({}, {MetaOp::Put("a", "unknown"), MetaOp::Put("b", "unknown")}).ok());
+  EXPECT_EQ(store->Get("a")->value, "1");
+  disk->sync_fails = false;
+  const Revision last = *store->Commit({}, {MetaOp::Put("c", "1")});
+  ASSERT_TRUE(recorder.WaitForRevision(last));
+  EXPECT_EQ(store->Get("a").ok() && store->Get("a")->value == "unknown", store->Get("b").ok());
+  const auto story = recorder.story();
+  if (store->Get("b").ok()) {
+    EXPECT_EQ(last, first + 2);
+    EXPECT_THAT(story, ElementsAre("+a=unknown", "+b=unknown", "+c=1"));
+  } else {
+    EXPECT_EQ(last, first + 1);
+    EXPECT_THAT(story, ElementsAre("+c=1"));
+  }
+}
+
+TEST(RocksdbStore, RefusesWritesBeforeTheDiskIsFull) {
+  const TemporaryDirectory directory;
+  const auto store = Open(directory.path());
+  const Revision before = *store->CurrentRevision();
+  TEST_SetFileFault([](FileOperation operation, const std::string&) { return operation == FileOperation::kFreeSpace ? ENOSPC : 0; });
+  const Result<Revision> refused = store->Commit({}, {MetaOp::Put("a", "1")});
+  TEST_SetFileFault({});
+  EXPECT_EQ(refused.status().code(), ErrorCode::kDiskLimitExceeded);
+  EXPECT_NE(refused.status().message().find(directory.path()), std::string::npos) << refused.status().message();
+  EXPECT_EQ(*store->Commit({}, {MetaOp::Put("a", "2")}), before + 1);
 }
 
 // ---- stages

@@ -142,7 +142,7 @@ Status Session::Start() {
 bool Session::registered() const { return state_->IsRegistered(); }
 const SessionInfo& Session::info() const { return state_->info; }
 
-struct Peers::State {
+struct SessionView::State {
   OnChange on_change;
   mutable Mutex mutex;
   std::map<std::string, SessionInfo> sessions GUARDED_BY(mutex);  // by key
@@ -170,7 +170,7 @@ struct Peers::State {
   }
 };
 
-Peers::Peers(MetaStore* store, const std::string& role, ThreadPool* pool, Timer* timer, OnChange on_change)
+SessionView::SessionView(MetaStore* store, const std::string& role, ThreadPool* pool, Timer* timer, OnChange on_change)
     : state_(std::make_shared<State>()) {
   state_->on_change = std::move(on_change);
   view_ = std::make_unique<PrefixView>(
@@ -188,17 +188,17 @@ Peers::Peers(MetaStore* store, const std::string& role, ThreadPool* pool, Timer*
       });
 }
 
-Peers::~Peers() { view_.reset(); }
-Status Peers::Start() { return view_->Start(); }
+SessionView::~SessionView() { view_.reset(); }
+Status SessionView::Start() { return view_->Start(); }
 
-std::vector<SessionInfo> Peers::List() const {
+std::vector<SessionInfo> SessionView::List() const {
   MutexLock lock(state_->mutex);
   std::vector<SessionInfo> out;
   for (const auto& [key, info] : state_->sessions) out.push_back(info);
   return out;
 }
 
-std::optional<SessionInfo> Peers::Find(NodeId node) const {
+std::optional<SessionInfo> SessionView::Find(NodeId node) const {
   MutexLock lock(state_->mutex);
   for (const auto& [key, info] : state_->sessions) {
     if (info.node == node) return info;

@@ -44,11 +44,11 @@ class Session {
 };
 
 // The sessions of one role (or of all: ""), followed. Thread-safe.
-class Peers {
+class SessionView {
  public:
   using OnChange = std::function<void()>;  // after any change; short, on the store's thread or the pool's
-  Peers(MetaStore* store, const std::string& role, ThreadPool* pool, Timer* timer, OnChange on_change = {});
-  ~Peers();
+  SessionView(MetaStore* store, const std::string& role, ThreadPool* pool, Timer* timer, OnChange on_change = {});
+  ~SessionView();
   Status Start();
   std::vector<SessionInfo> List() const;  // by role, then node
   std::optional<SessionInfo> Find(NodeId node) const;

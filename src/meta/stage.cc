@@ -102,6 +102,14 @@ Revision Stage::Delete(const std::vector<std::string>& keys) {
   return Finish(std::move(revision));
 }
 
+void Stage::Replay(CommittedRevision revision) {
+  for (const WatchEvent& event : revision.events) {
+    const bool put = event.kind == WatchEvent::Kind::kPut;
+    changes_[event.kv.key] = put ? std::optional(event.kv) : std::nullopt;
+  }
+  Finish(std::move(revision));
+}
+
 void Stage::ApplyTo(KeyIndex& keys, LeaseIndex& leases) && {
   for (auto& [key, kv] : changes_) {
     const auto it = keys.find(key);

@@ -32,6 +32,9 @@ class Stage {
   // Deletes these keys as one revision.
   Revision Delete(const std::vector<std::string>& keys);
 
+  // What turned out to be durable already.
+  void Replay(CommittedRevision revision);
+
   Revision revision() const { return revision_; }
   const std::vector<CommittedRevision>& revisions() const { return revisions_; }
   std::vector<CommittedRevision> TakeRevisions() { return std::move(revisions_); }
