@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "meta/meta_store_contract.h"
+#include "meta/rocksdb_rows.h"
 #include "meta/rocksdb_store_internal.h"
 #include "meta/stage.h"
 
@@ -386,6 +387,29 @@ TEST(RocksdbStore, RefusesWritesBeforeTheDiskIsFull) {
   EXPECT_EQ(refused.status().code(), ErrorCode::kDiskLimitExceeded);
   EXPECT_NE(refused.status().message().find(directory.path()), std::string::npos) << refused.status().message();
   EXPECT_EQ(*store->Commit({}, {MetaOp::Put("a", "2")}), before + 1);
+}
+
+// ---- rows
+
+// docs/format/meta_store.md
+TEST(RocksdbRows, StayAsTheyAre) {
+  EXPECT_EQ(HistoryKey("a/b", 0x0102), std::string("k/a/b\0\0\0\0\0\0\0\1\2", 14));
+  EXPECT_EQ(RevisionKey(0x0102), std::string("r/\0\0\0\0\0\0\1\2", 10));
+  HistoryRow row;
+  row.deleted = true;
+  row.create_revision = 2;
+  row.version = 3;
+  row.lease = 4;
+  row.value = "v";
+  EXPECT_EQ(EncodeHistory(row), std::string("\1\1\2\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0v", 27));
+  EXPECT_EQ(EncodeState({5, 6}), std::string("\1\5\0\0\0\0\0\0\0\6\0\0\0\0\0\0\0", 17));
+  const auto back = DecodeHistory(EncodeHistory(row));
+  ASSERT_TRUE(back.has_value());
+  EXPECT_EQ(back->lease, 4);
+  EXPECT_EQ(back->value, "v");
+  EXPECT_FALSE(DecodeHistory("\1\1").has_value());
+  EXPECT_FALSE(DecodeKeys("\5\0").has_value());
+  EXPECT_FALSE(DecodeState(std::string("\2\5\0", 3)).ok());
 }
 
 // ---- stages

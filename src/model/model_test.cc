@@ -3,6 +3,7 @@
 #include <cstring>
 #include <random>
 
+#include "base/bytes.h"
 #include "model/column.h"
 #include "model/schema.h"
 
@@ -380,6 +381,27 @@ TEST(Codec, SchemaStandsAloneInALongerFile) {
   ASSERT_TRUE(schema.ok()) << schema.status().ToString();
   EXPECT_EQ(position, end);
   EXPECT_EQ(schema->fields.size(), 4u);
+}
+
+// The formats of docs/format/catalog.md: if one of these fails, data of earlier builds can't be read any more. Raise the
+// version instead.
+TEST(Codec, FormatsStayAsTheyAre) {
+  const auto pin = [](const std::string& bytes) { return std::make_pair(bytes.size(), Crc32c(bytes)); };
+  const auto golden = [](size_t size, uint32_t crc) { return std::make_pair(size, crc); };
+  EXPECT_EQ(pin(Encode(*SampleCollection())), golden(589, 218244297));
+  SegmentMeta segment;
+  segment.id = SegmentId(5);
+  segment.manifest = "m";
+  segment.indexes = {{IndexId(3), "o", 10, 20}};
+  segment.compacted_from = {SegmentId(1)};
+  EXPECT_EQ(pin(Encode(segment)), golden(151, 4201890682));
+  EXPECT_EQ(pin(Encode(Database{DatabaseId(1), "d", {{"a", "b"}}, 5})), golden(36, 2584873300));
+  EXPECT_EQ(pin(Encode(User{"u", "hash", {"r1", "r2"}})), golden(30, 3300865432));
+  EXPECT_EQ(pin(Encode(Role{"r", {{"r", "Collection", "*", "*", "Search", "root"}}})), golden(57, 3343056041));
+  std::string bytes;
+  SampleBatch().EncodeTo(bytes);
+  EXPECT_EQ(pin(bytes), golden(147, 868692277));
+  EXPECT_EQ(EncodeArray(DataType::kInt16, std::vector<Value>{int64_t{1}, int64_t{-2}}), std::string("\2\0\0\0\1\0\xfe\xff", 8));
 }
 
 TEST(Codec, ALaterVersionIsRefusedByNumber) {
