@@ -48,6 +48,8 @@ class SegmentSearch {
   // Nearer rows than the wanted ones are to be skipped: something an index doesn't do.
   bool skips_nearest() const { return params_.has_range && params_.min_distance > -kInfinity; }
   bool IsInRange(float distance) const {
+    const bool yes_or_no = plan_.metric == Metric::kSubstructure || plan_.metric == Metric::kSuperstructure;
+    if (yes_or_no && distance != 0) return false;
     return !params_.has_range || (distance >= params_.min_distance && distance < params_.max_distance);
   }
   const uint8_t* QueryAt(int i) const {
@@ -148,12 +150,12 @@ std::vector<Neighbor> SegmentSearch::RankListed(const uint8_t* query) const {
 // The `most` nearest of each query; all there are if fewer.
 std::vector<std::vector<Neighbor>> SegmentSearch::RankExactly(std::span<const int> queries, int64_t most) const {
   std::vector<std::vector<Neighbor>> ranked;
-  if (selection_.list || most >= selection_.count) {
+  if (selection_.list) {
     for (const int query : queries) ranked.push_back(RankListed(QueryAt(query)));
     return ranked;
   }
   VectorSearchParams params = params_;
-  params.k = static_cast<int>(most);
+  params.k = static_cast<int>(std::min({most, selection_.count, int64_t{std::numeric_limits<int>::max()}}));
   std::vector<TopK> tops(queries.size(), TopK(params.k));
   ScanChunks(queries, params, tops);
   for (TopK& top : tops) ranked.push_back(top.TakeSorted());
@@ -162,7 +164,7 @@ std::vector<std::vector<Neighbor>> SegmentSearch::RankExactly(std::span<const in
 
 std::vector<Neighbor> SegmentSearch::RankByIndex(const uint8_t* query, int64_t most) const {
   VectorSearchParams params = params_;
-  params.k = static_cast<int>(most);
+  params.k = static_cast<int>(std::min(most, selection_.count));
   if (skips_nearest()) params.min_distance = -kInfinity;  // Accept() drops the nearer ones
   std::vector<Neighbor> ranked;
   index_->Search(query, params, selection_.allowed(), selection_.count, ranked);

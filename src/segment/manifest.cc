@@ -96,6 +96,8 @@ bool ColumnIsSound(const ColumnFile& column, const Manifest& manifest) {
   if (column.data_length > column.length) return false;
   const uint64_t blocks = (column.length + kChecksumBlockBytes - 1) / kChecksumBlockBytes;
   if (column.checksums.size() != blocks) return false;
+  const bool is_plain = column.offsets_at == ColumnFile::kAbsent && column.valid_at == ColumnFile::kAbsent;
+  if (column.part != ColumnPart::kField && !is_plain) return false;
   switch (column.part) {
     case ColumnPart::kField: return FieldIsSound(column, manifest);
     case ColumnPart::kTimestamps: return column.data_length == rows * sizeof(Timestamp);
