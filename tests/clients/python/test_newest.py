@@ -63,6 +63,7 @@ def test_everyday_calls(client, name):
     assert not client.has_collection(new)
 
 
+@pytest.mark.later   # INVERTED
 def test_indexes(client, name):
     make(client, name, 10)
     assert client.list_indexes(name) == ["v"]
@@ -110,6 +111,7 @@ def test_aliases(client, name):
     client.drop_collection(other)
 
 
+@pytest.mark.later   # asks DescribeDatabase
 def test_databases_and_use(client, name):
     d = unique("db")
     client.create_database(d)
