@@ -91,7 +91,6 @@ struct Composite {
   int64_t proxy_port = -1;
   int64_t rest_port = -1;
   std::string log_folder;
-  // A path that Milvus's own milvus.yaml carries as an example matters only with TLS on.
 };
 
 std::map<std::string, Setter> Keys(Config* c, Composite* more) {
@@ -241,6 +240,14 @@ Status ReadConfigText(const std::string& text, const std::string& name, Config* 
     if (Status status = found->second(key, value); !status.ok()) return status.WithContext(name);
   }
   return Compose(more, config).WithContext(name);
+}
+
+std::vector<std::string> ConfigKeys() {
+  Config config;
+  Composite more;
+  std::vector<std::string> out;
+  for (const auto& [key, setter] : Keys(&config, &more)) out.push_back(key);
+  return out;
 }
 
 Status ReadConfigFile(const std::string& path, Config* config, std::vector<std::string>* ignored) {

@@ -83,5 +83,7 @@ struct Config {
 Status ReadConfigFile(const std::string& path, Config* config, std::vector<std::string>* ignored);
 // The same, from text (`name` is for messages).
 Status ReadConfigText(const std::string& text, const std::string& name, Config* config, std::vector<std::string>* ignored);
+// The keys that mean something.
+std::vector<std::string> ConfigKeys();
 
 }  // namespace saker

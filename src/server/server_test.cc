@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <sstream>
+
 #include "server/admin_http.h"
 #include "server/config.h"
 
@@ -63,6 +66,15 @@ TEST(ConfigTest, TellsWhatIsWrong) {
   EXPECT_EQ(message(""), "");
   Config config;
   EXPECT_NE(ReadConfigFile("/nowhere.yaml", &config, nullptr).message().find("/nowhere.yaml"), std::string::npos);
+}
+
+TEST(ConfigTest, EveryKeyIsDocumented) {
+  std::ifstream in(SAKER_SOURCE_DIR "/docs/configuration.md");
+  std::stringstream text;
+  text << in.rdbuf();
+  for (const std::string& key : ConfigKeys()) {
+    EXPECT_NE(text.str().find("`" + key + "`"), std::string::npos) << key << " is missing in docs/configuration.md";
+  }
 }
 
 TEST(AdminTest, TellsHealth) {
