@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# REST v2 with curl, while gRPC clients use the same port: story.sh HOST:PORT
+set -u
+at=${1:?"usage: story.sh HOST:PORT"}
+name=rest_$$
+passed=0 failed=0
+
+# post PATH BODY [curl options]: sets $reply
+post() {
+  local path=$1 body=$2
+  shift 2
+  reply=$(curl -sS -m 60 -X POST "http://$at/v2/vectordb/$path" -H 'Content-Type: application/json' "$@" -d "$body" 2>&1)
+}
+
+# want WHAT PYTHON: PYTHON is an expression over r, the parsed reply
+want() {
+  if python3 -c 'import json, sys
+r = json.loads(sys.argv[1])
+sys.exit(0 if eval(sys.argv[2]) else 1)' "$reply" "$2" 2>/dev/null; then
+    passed=$((passed + 1))
+    echo "ok   $1"
+  else
+    failed=$((failed + 1))
+    echo "FAIL $1: wanted $2, got ${reply:0:400}"
+  fi
+}
+
+post collections/list '{}'
+want 'list collections' 'r["code"] == 0 and isinstance(r["data"], list)'
+post collections/create '{"collectionName": "'$name'", "dimension": 4, "metricType": "L2"}'
+want 'create, the quick way' 'r["code"] == 0'
+post collections/has '{"collectionName": "'$name'"}'
+want 'has' 'r["data"]["has"] is True'
+post collections/has '{"collectionName": "nothing_here"}'
+want 'has not' 'r["data"]["has"] is False'
+post collections/describe '{"collectionName": "'$name'"}'
+want 'describe' 'r["code"] == 0 and r["data"]["collectionName"] == "'$name'" and {f["name"] for f in r["data"]["fields"]} == {"id", "vector"} and r["data"]["enableDynamicField"]'
+post entities/insert '{"collectionName": "'$name'", "data": [{"id": 1, "vector": [1, 0, 0, 0], "color": "red"}, {"id": 2, "vector": [2, 0, 0, 0], "color": "blue"}, {"id": 3, "vector": [3, 0, 0, 0], "color": "red"}]}'
+want 'insert' 'r["code"] == 0 and r["data"]["insertCount"] == 3 and [int(i) for i in r["data"]["insertIds"]] == [1, 2, 3]'
+post entities/search '{"collectionName": "'$name'", "data": [[2, 0, 0, 0]], "annsField": "vector", "limit": 2, "outputFields": ["color"], "consistencyLevel": "Strong"}'
+want 'search' 'r["code"] == 0 and len(r["data"]) == 2 and int(r["data"][0]["id"]) == 2 and r["data"][0]["color"] == "blue" and r["data"][0]["distance"] == 0'
+post entities/search '{"collectionName": "'$name'", "data": [[2, 0, 0, 0], [1, 0, 0, 0]], "annsField": "vector", "limit": 1, "filter": "color == \"red\"", "consistencyLevel": "Strong"}'
+want 'search, filtered, two at once' 'r["code"] == 0 and len(r["data"]) == 2 and int(r["data"][1]["id"]) == 1'
+post entities/query '{"collectionName": "'$name'", "filter": "id in [1, 3]", "outputFields": ["color", "vector"], "consistencyLevel": "Strong"}'
+want 'query' 'r["code"] == 0 and len(r["data"]) == 2 and r["data"][0]["vector"] == [1, 0, 0, 0] and r["data"][0]["color"] == "red"'
+post entities/query '{"collectionName": "'$name'", "filter": "", "outputFields": ["count(*)"], "consistencyLevel": "Strong"}'
+want 'count' 'r["code"] == 0 and int(r["data"][0]["count(*)"]) == 3'
+post entities/get '{"collectionName": "'$name'", "id": [2], "outputFields": ["color"]}'
+want 'get' 'r["code"] == 0 and r["data"][0]["color"] == "blue"'
+post entities/upsert '{"collectionName": "'$name'", "data": [{"id": 2, "vector": [9, 0, 0, 0], "color": "green"}]}'
+want 'upsert' 'r["code"] == 0 and r["data"]["upsertCount"] == 1'
+post entities/query '{"collectionName": "'$name'", "filter": "id == 2", "outputFields": ["color"], "consistencyLevel": "Strong"}'
+want 'query after upsert' 'r["code"] == 0 and r["data"][0]["color"] == "green"'
+post entities/delete '{"collectionName": "'$name'", "filter": "id in [1]"}'
+want 'delete' 'r["code"] == 0'
+post entities/query '{"collectionName": "'$name'", "filter": "id > 0", "outputFields": ["id"], "consistencyLevel": "Strong"}'
+want 'query after delete' 'r["code"] == 0 and sorted(int(x["id"]) for x in r["data"]) == [2, 3]'
+post collections/get_load_state '{"collectionName": "'$name'"}'
+want 'load state' 'r["code"] == 0 and r["data"]["loadState"] == "LoadStateLoaded"'
+post collections/get_stats '{"collectionName": "'$name'"}'
+want 'statistics' 'r["code"] == 0 and "rowCount" in r["data"]'
+post collections/release '{"collectionName": "'$name'"}'
+want 'release' 'r["code"] == 0'
+post entities/search '{"collectionName": "'$name'", "data": [[2, 0, 0, 0]], "annsField": "vector", "limit": 2}'
+want 'search what is not loaded' 'r["code"] == 101 and "not loaded" in r["message"]'
+post collections/load '{"collectionName": "'$name'"}'
+want 'load' 'r["code"] == 0'
+post partitions/create '{"collectionName": "'$name'", "partitionName": "p"}'
+want 'create partition' 'r["code"] == 0'
+post partitions/list '{"collectionName": "'$name'"}'
+want 'list partitions' 'sorted(r["data"]) == ["_default", "p"]'
+post partitions/has '{"collectionName": "'$name'", "partitionName": "p"}'
+want 'has partition' 'r["data"]["has"] is True'
+post partitions/load '{"collectionName": "'$name'", "partitionNames": ["p"]}'
+want 'load partitions' 'r["code"] == 0'
+post partitions/get_stats '{"collectionName": "'$name'", "partitionName": "p"}'
+want 'partition statistics' 'r["code"] == 0'
+post partitions/release '{"collectionName": "'$name'", "partitionNames": ["p"]}'
+want 'release partitions' 'r["code"] == 0'
+post partitions/drop '{"collectionName": "'$name'", "partitionName": "p"}'
+want 'drop partition' 'r["code"] == 0'
+post aliases/create '{"collectionName": "'$name'", "aliasName": "'${name}_a'"}'
+want 'create alias' 'r["code"] == 0'
+post aliases/list '{"collectionName": "'$name'"}'
+want 'list aliases' 'r["code"] == 0 and "'${name}_a'" in r["data"]'
+post aliases/describe '{"aliasName": "'${name}_a'"}'
+want 'describe alias' 'r["code"] == 0 and r["data"]["collectionName"] == "'$name'"'
+post aliases/drop '{"aliasName": "'${name}_a'"}'
+want 'drop alias' 'r["code"] == 0'
+post collections/create '{"collectionName": "'${name}_s'", "schema": {"autoId": false, "enableDynamicField": false, "fields": [{"fieldName": "key", "dataType": "VarChar", "isPrimary": true, "elementTypeParams": {"max_length": "32"}}, {"fieldName": "n", "dataType": "Int64"}, {"fieldName": "j", "dataType": "JSON"}, {"fieldName": "v", "dataType": "FloatVector", "elementTypeParams": {"dim": "2"}}]}}'
+want 'create with a schema' 'r["code"] == 0'
+post indexes/create '{"collectionName": "'${name}_s'", "indexParams": [{"fieldName": "v", "indexName": "v_idx", "metricType": "COSINE", "indexType": "HNSW", "params": {"M": 8, "efConstruction": 32}}]}'
+want 'create index' 'r["code"] == 0'
+post indexes/list '{"collectionName": "'${name}_s'"}'
+want 'list indexes' 'r["data"] == ["v_idx"]'
+post indexes/describe '{"collectionName": "'${name}_s'", "indexName": "v_idx"}'
+want 'describe index' 'r["code"] == 0 and r["data"][0]["indexName"] == "v_idx" and r["data"][0]["indexType"] == "HNSW"'
+post collections/load '{"collectionName": "'${name}_s'"}'
+want 'load the second' 'r["code"] == 0'
+post entities/insert '{"collectionName": "'${name}_s'", "data": [{"key": "a", "n": 9007199254740993, "j": {"x": [1, 2]}, "v": [1, 0]}]}'
+want 'insert a large number and JSON' 'r["code"] == 0 and r["data"]["insertCount"] == 1'
+post entities/query '{"collectionName": "'${name}_s'", "filter": "key == \"a\"", "outputFields": ["n", "j"], "consistencyLevel": "Strong"}'
+want 'they come back whole' 'r["code"] == 0 and int(r["data"][0]["n"]) == 9007199254740993 and (r["data"][0]["j"] if isinstance(r["data"][0]["j"], dict) else json.loads(r["data"][0]["j"])) == {"x": [1, 2]}'
+post collections/release '{"collectionName": "'${name}_s'"}'
+want 'release the second' 'r["code"] == 0'
+post indexes/drop '{"collectionName": "'${name}_s'", "indexName": "v_idx"}'
+want 'drop index' 'r["code"] == 0'
+post collections/rename '{"collectionName": "'${name}_s'", "newCollectionName": "'${name}_t'"}'
+want 'rename' 'r["code"] == 0'
+post collections/drop '{"collectionName": "'${name}_t'"}'
+want 'drop the second' 'r["code"] == 0'
+post databases/create '{"dbName": "'${name}_db'"}'
+want 'create database' 'r["code"] == 0'
+post databases/list '{}'
+want 'list databases' '"'${name}_db'" in r["data"]'
+post databases/describe '{"dbName": "'${name}_db'"}'
+want 'describe database' 'r["code"] == 0 and r["data"]["dbName"] == "'${name}_db'"'
+post collections/create '{"dbName": "'${name}_db'", "collectionName": "x", "dimension": 2}'
+want 'create in the other database' 'r["code"] == 0'
+post collections/list '{"dbName": "'${name}_db'"}'
+want 'list there' 'r["data"] == ["x"]'
+post collections/drop '{"dbName": "'${name}_db'", "collectionName": "x"}'
+want 'drop there' 'r["code"] == 0'
+post databases/drop '{"dbName": "'${name}_db'"}'
+want 'drop database' 'r["code"] == 0'
+post collections/describe '{"collectionName": "nothing_here"}'
+want 'describe what is not there' 'r["code"] == 100 and "message" in r'
+post entities/insert '{"collectionName": "'$name'", "data": [{"id": 7, "vector": [1, 2]}]}'
+want 'insert of a wrong dimension' 'r["code"] != 0 and r["message"]'
+post entities/search '{"collectionName": "'$name'", "data": [[2, 0, 0, 0]], "annsField": "vector", "limit": 2, "filter": "id >"}'
+want 'a bad filter' 'r["code"] != 0 and r["message"]'
+post entities/insert '{"collectionName": '
+want 'broken JSON' 'r["code"] != 0 and r["message"]'
+post collections/describe '{}'
+want 'a missing parameter' 'r["code"] != 0 and r["message"]'
+post no/such_path '{}'
+want 'an unknown path' 'r.get("code") != 0'
+post collections/drop '{"collectionName": "'$name'"}'
+want 'drop' 'r["code"] == 0'
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
