@@ -12,7 +12,7 @@
 namespace saker {
 namespace {
 
-const std::filesystem::path kFolder = std::filesystem::path(__FILE__).parent_path() / "testdata" / "segment-v1";
+const std::filesystem::path kFolder = std::filesystem::path(SAKER_TESTDATA) / "segment-v1";
 
 ModelRows GoldenRows() {
   ModelRows rows;
