@@ -69,7 +69,7 @@ await step('load', async () => {
   assert.equal((await client.getLoadState({collection_name: name})).state, 'LoadStateLoaded');
 });
 const search = async (x) => good(await client.search({
-  collection_name: name, data: [x, 1, 0, 0], limit: 3, output_fields: ['title', 'j', 'extra'], consistency_level: 'Strong',
+  collection_name: name, data: [x, 1, 0, 0], limit: 3, output_fields: ['id', 'title', 'j', 'extra'], consistency_level: 'Strong',
 })).results;
 await step('search', async () => {
   const hits = await search(42);
