@@ -1,6 +1,6 @@
 """Our own programs over every supported call of pymilvus, as a user writes them.
 
-SAKER_HOST, SAKER_PORT   the server (127.0.0.1:19530)
+SAKER_HOST, SAKER_PORT   the server (127.0.0.1:19530; port 0: none, for test_auth.py alone)
 SAKER_AUTH               HOST:PORT of a server with authorization on; without it test_auth.py is skipped
 SAKER_ORACLE=1           the server is the real Milvus 2.3.5: what came to Milvus later is skipped
 
@@ -46,6 +46,9 @@ def uri():
 
 @pytest.fixture(scope="session", autouse=True)
 def connected():
+    if PORT == 0:   # only test_auth.py is wanted
+        yield
+        return
     connections.connect("default", host=HOST, port=PORT, timeout=30)
     yield
     connections.disconnect("default")

