@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <unordered_map>
@@ -218,6 +219,7 @@ class Assembly {
     if (schema_.PartitionKey() != nullptr && !call_.partition.empty()) {
       return Unexpected("not support manually specifying the partition names if partition key mode is used");
     }
+    RETURN_IF_ERROR(CheckClaim());
     RowBatch batch;
     batch.rows = call_.rows;
     batch.columns.reserve(schema_.fields.size());
@@ -272,6 +274,28 @@ class Assembly {
     return {};
   }
 
+  // Ids and defaults are made for as many rows as the client claims: some column must have them, or a few bytes would
+  // ask for gigabytes.
+  Status CheckClaim() const {
+    const auto has_rows = [this](const InputColumn& c) { return c.column.has_value() && c.column->rows() == call_.rows; };
+    if (std::any_of(call_.columns.begin(), call_.columns.end(), has_rows)) return {};
+    for (const FieldSchema& field : schema_.fields) {
+      const auto it = by_name_.find(field.name);
+      if (it == by_name_.end()) continue;
+      if (!it->second->error.ok()) return it->second->error;
+      if (it->second->column.has_value()) return NotAligned(it->second->column->rows(), field.name);
+    }
+    for (const FieldSchema& field : schema_.fields) {
+      if (!field.auto_id && !field.is_dynamic) return NothingGiven(field);
+    }
+    return {};
+  }
+
+  Status NotAligned(int64_t rows, std::string_view name) const {
+    return InvalidParameter(std::to_string(call_.rows), std::to_string(call_.rows),
+                            fmt::format("the num_rows ({}) of field ({}) is not equal to passed num_rows ({})", rows, name, call_.rows));
+  }
+
   Result<Column> Take(const FieldSchema& field) {
     if (field.auto_id) return AutoIds(field, call_.rows, ids_);
     const auto it = by_name_.find(field.name);
@@ -298,10 +322,7 @@ class Assembly {
 
   Status CheckAligned(const RowBatch& batch) const {
     for (const Column& column : batch.columns) {
-      if (column.rows() == call_.rows) continue;
-      return InvalidParameter(std::to_string(call_.rows), std::to_string(call_.rows),
-                              fmt::format("the num_rows ({}) of field ({}) is not equal to passed num_rows ({})", column.rows(),
-                                          column.name, call_.rows));
+      if (column.rows() != call_.rows) return NotAligned(column.rows(), column.name);
     }
     return {};
   }

@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 #include "base/metrics.h"
 #include "proxy/rank.h"
@@ -52,36 +50,6 @@ Result<Metric> MetricOf(const SearchPart& part, const IndexMeta* index, const Fi
   const auto asked = ParseMetric(part.metric);
   if (asked.has_value() && (*asked == built || index == nullptr)) return *asked;
   return FailedToSearch(fmt::format("metric type not match: invalid parameter[expected={}][actual={}]", Name(built), part.metric));
-}
-
-Result<std::optional<float>> FloatParam(KeyValues& params, std::string_view key) {
-  const std::string* text = Find(params, key);
-  if (text == nullptr) return std::optional<float>();
-  float value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc() || end != text->data() + text->size() || !std::isfinite(value)) {
-    return FailedToSearch(fmt::format("invalid search params: {} should be a number, but is {}", key, *text));
-  }
-  Erase(params, key);
-  return std::optional<float>(value);
-}
-
-// radius and range_filter are scores; below they are distances: min <= d < max.
-Status FillRange(KeyValues& params, Metric metric, VectorSearchParams& out) {
-  ASSIGN_OR_RETURN(const auto radius, FloatParam(params, "radius"));
-  ASSIGN_OR_RETURN(const auto filter, FloatParam(params, "range_filter"));
-  if (!radius.has_value()) {
-    if (filter.has_value()) return FailedToSearch("invalid search params: range_filter needs a radius");
-    return {};
-  }
-  out.has_range = true;
-  out.max_distance = DistanceOf(metric, *radius);
-  out.min_distance = filter.has_value() ? DistanceOf(metric, *filter) : -std::numeric_limits<float>::infinity();
-  if (filter.has_value() && out.min_distance >= out.max_distance) {
-    return FailedToSearch(LargerIsNearer(metric) ? fmt::format("range_filter({}) must more than radius({}) when IP or COSINE", *filter, *radius)
-                                                 : fmt::format("range_filter({}) must less than radius({}) except IP and COSINE", *filter, *radius));
-  }
-  return {};
 }
 
 Status FillGrouping(const SearchPart& part, const CollectionSchema& schema, SearchPlan& plan) {
@@ -138,17 +106,10 @@ Result<std::shared_ptr<SearchPlan>> MakePlan(Proxy* proxy, const CollectionPtr& 
   plan->dim = field->dim;
   RETURN_IF_ERROR(FillQueries(part, *field, *plan));
   const int k = static_cast<int>(part.limit + part.offset);
-  VectorSearchParams range;
-  RETURN_IF_ERROR(FillRange(part.params, plan->metric, range));
   auto params = ParseSearchParams(index != nullptr ? std::string_view(index->type) : std::string_view(), plan->metric, k, part.params);
   if (!params.ok()) return params.status().WithContext("failed to search");
   plan->params = *params;
   plan->params.k = k;
-  if (range.has_range) {
-    plan->params.has_range = true;
-    plan->params.max_distance = range.max_distance;
-    plan->params.min_distance = range.min_distance;
-  }
   plan->ignore_growing = part.ignore_growing;
   RETURN_IF_ERROR(FillGrouping(part, *collection->schema, *plan));
   return plan;
