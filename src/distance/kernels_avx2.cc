@@ -33,22 +33,20 @@ inline __m256 Accumulate(__m256 sum, __m256 a, __m256 b) {
   }
 }
 
+// Distance and Rows add up in the same order: a row's distance must not depend on what stands beside it.
 template <bool kL2>
 float Distance(const float* a, const float* b, int dim) {
-  __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+  __m256 s0 = _mm256_setzero_ps(), s1 = s0;
   int i = 0;
-  for (; i + 32 <= dim; i += 32) {
+  for (; i + 16 <= dim; i += 16) {
     s0 = Accumulate<kL2>(s0, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
     s1 = Accumulate<kL2>(s1, _mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8));
-    s2 = Accumulate<kL2>(s2, _mm256_loadu_ps(a + i + 16), _mm256_loadu_ps(b + i + 16));
-    s3 = Accumulate<kL2>(s3, _mm256_loadu_ps(a + i + 24), _mm256_loadu_ps(b + i + 24));
   }
-  for (; i + 8 <= dim; i += 8) s0 = Accumulate<kL2>(s0, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i));
-  if (i < dim) {
-    const __m256i mask = TailMask(dim - i);
-    s1 = Accumulate<kL2>(s1, _mm256_maskload_ps(a + i, mask), _mm256_maskload_ps(b + i, mask));
+  for (; i < dim; i += 8) {
+    const __m256i mask = TailMask(dim - i < 8 ? dim - i : 8);
+    s0 = Accumulate<kL2>(s0, _mm256_maskload_ps(a + i, mask), _mm256_maskload_ps(b + i, mask));
   }
-  return HorizontalSum(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
+  return HorizontalSum(_mm256_add_ps(s0, s1));
 }
 
 void IpNorm(const float* a, const float* b, int dim, float* ip, float* norm) {
@@ -81,27 +79,31 @@ void Rows(const float* query, const float* const* rows, int count, int dim, floa
   for (; r + 4 <= count; r += 4) {
     for (int j = r + 4; j < r + 8 && j < count; ++j) Prefetch(rows[j], dim * 4 < 1024 ? dim * 4 : 1024);
     const float *p0 = rows[r], *p1 = rows[r + 1], *p2 = rows[r + 2], *p3 = rows[r + 3];
-    __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    __m256 a0 = _mm256_setzero_ps(), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
     int i = 0;
-    for (; i + 8 <= dim; i += 8) {
-      const __m256 q = _mm256_loadu_ps(query + i);
-      s0 = Accumulate<kL2>(s0, q, _mm256_loadu_ps(p0 + i));
-      s1 = Accumulate<kL2>(s1, q, _mm256_loadu_ps(p1 + i));
-      s2 = Accumulate<kL2>(s2, q, _mm256_loadu_ps(p2 + i));
-      s3 = Accumulate<kL2>(s3, q, _mm256_loadu_ps(p3 + i));
+    for (; i + 16 <= dim; i += 16) {
+      const __m256 q = _mm256_loadu_ps(query + i), p = _mm256_loadu_ps(query + i + 8);
+      a0 = Accumulate<kL2>(a0, q, _mm256_loadu_ps(p0 + i));
+      a1 = Accumulate<kL2>(a1, q, _mm256_loadu_ps(p1 + i));
+      a2 = Accumulate<kL2>(a2, q, _mm256_loadu_ps(p2 + i));
+      a3 = Accumulate<kL2>(a3, q, _mm256_loadu_ps(p3 + i));
+      b0 = Accumulate<kL2>(b0, p, _mm256_loadu_ps(p0 + i + 8));
+      b1 = Accumulate<kL2>(b1, p, _mm256_loadu_ps(p1 + i + 8));
+      b2 = Accumulate<kL2>(b2, p, _mm256_loadu_ps(p2 + i + 8));
+      b3 = Accumulate<kL2>(b3, p, _mm256_loadu_ps(p3 + i + 8));
     }
-    if (i < dim) {
-      const __m256i mask = TailMask(dim - i);
+    for (; i < dim; i += 8) {
+      const __m256i mask = TailMask(dim - i < 8 ? dim - i : 8);
       const __m256 q = _mm256_maskload_ps(query + i, mask);
-      s0 = Accumulate<kL2>(s0, q, _mm256_maskload_ps(p0 + i, mask));
-      s1 = Accumulate<kL2>(s1, q, _mm256_maskload_ps(p1 + i, mask));
-      s2 = Accumulate<kL2>(s2, q, _mm256_maskload_ps(p2 + i, mask));
-      s3 = Accumulate<kL2>(s3, q, _mm256_maskload_ps(p3 + i, mask));
+      a0 = Accumulate<kL2>(a0, q, _mm256_maskload_ps(p0 + i, mask));
+      a1 = Accumulate<kL2>(a1, q, _mm256_maskload_ps(p1 + i, mask));
+      a2 = Accumulate<kL2>(a2, q, _mm256_maskload_ps(p2 + i, mask));
+      a3 = Accumulate<kL2>(a3, q, _mm256_maskload_ps(p3 + i, mask));
     }
-    out[r] = HorizontalSum(s0);
-    out[r + 1] = HorizontalSum(s1);
-    out[r + 2] = HorizontalSum(s2);
-    out[r + 3] = HorizontalSum(s3);
+    out[r] = HorizontalSum(_mm256_add_ps(a0, b0));
+    out[r + 1] = HorizontalSum(_mm256_add_ps(a1, b1));
+    out[r + 2] = HorizontalSum(_mm256_add_ps(a2, b2));
+    out[r + 3] = HorizontalSum(_mm256_add_ps(a3, b3));
   }
   for (; r < count; ++r) out[r] = Distance<kL2>(query, rows[r], dim);
 }

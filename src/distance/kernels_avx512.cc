@@ -20,19 +20,15 @@ inline __m512 Accumulate(__m512 sum, __m512 a, __m512 b) {
   }
 }
 
+// Distance and Rows add up in the same order: a row's distance must not depend on what stands beside it.
 template <bool kL2>
 float Distance(const float* a, const float* b, int dim) {
-  __m512 s0 = _mm512_setzero_ps(), s1 = s0;
-  int i = 0;
-  for (; i + 32 <= dim; i += 32) {
-    s0 = Accumulate<kL2>(s0, _mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i));
-    s1 = Accumulate<kL2>(s1, _mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16));
-  }
-  for (; i < dim; i += 16) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int i = 0; i < dim; i += 16) {
     const __mmask16 mask = dim - i < 16 ? TailMask16(dim - i) : 0xffff;
-    s0 = Accumulate<kL2>(s0, _mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i));
+    sum = Accumulate<kL2>(sum, _mm512_maskz_loadu_ps(mask, a + i), _mm512_maskz_loadu_ps(mask, b + i));
   }
-  return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+  return _mm512_reduce_add_ps(sum);
 }
 
 void IpNorm(const float* a, const float* b, int dim, float* ip, float* norm) {

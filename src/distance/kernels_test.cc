@@ -74,6 +74,8 @@ TEST_P(KernelsTest, FloatRows) {
       for (int i = 0; i < count; ++i) {
         EXPECT_NEAR(l2[i], ReferenceL2(q.data(), rows[i], dim), 1e-5 * (dim + 1));
         EXPECT_NEAR(ip[i], ReferenceIp(q.data(), rows[i], dim), 1e-5 * (dim + 1));
+        EXPECT_EQ(l2[i], k().l2_f32(q.data(), rows[i], dim)) << "a row's distance depends on its company";
+        EXPECT_EQ(ip[i], k().ip_f32(q.data(), rows[i], dim));
       }
       EXPECT_EQ(l2[count], -1);
       EXPECT_EQ(ip[count], -1);

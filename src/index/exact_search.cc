@@ -183,6 +183,35 @@ void ExactSearch(const VectorView& vectors, Metric metric, const uint8_t* query,
   search.Flush();
 }
 
+int ScoreRows(const VectorView& vectors, Metric metric, const VectorSearchParams& params, const uint8_t* query,
+              std::span<const uint32_t> rows, std::vector<Neighbor>& out) {
+  ExactScorer scorer(vectors.type, metric, vectors.dim, query);
+  constexpr size_t kBatch = 8;
+  const size_t before = out.size();
+  int beyond = 0;
+  const int prefetch_bytes = std::min(vectors.row_bytes, 2048);
+  const auto prefetch = [&](size_t i) {
+    const uint8_t* row = vectors.Row(rows[i]);
+    for (int b = 0; b < prefetch_bytes; b += 64) __builtin_prefetch(row + b);
+  };
+  for (size_t i = 0; i < std::min(kBatch, rows.size()); ++i) prefetch(i);
+  for (size_t i = 0; i < rows.size(); i += kBatch) {
+    for (size_t j = i + kBatch; j < std::min(i + 2 * kBatch, rows.size()); ++j) prefetch(j);
+    const uint8_t* pointers[kBatch];
+    float distances[kBatch];
+    const size_t count = std::min(kBatch, rows.size() - i);
+    for (size_t j = 0; j < count; ++j) pointers[j] = vectors.Row(rows[i + j]);
+    scorer.Score(pointers, static_cast<int>(count), distances);
+    for (size_t j = 0; j < count; ++j) {
+      if (params.has_range && distances[j] >= params.max_distance) ++beyond;
+      if (InRange(params, distances[j])) out.push_back({distances[j], rows[i + j]});
+    }
+  }
+  std::sort(out.begin() + static_cast<ptrdiff_t>(before), out.end());
+  if (out.size() - before > static_cast<size_t>(params.k)) out.resize(before + static_cast<size_t>(params.k));
+  return beyond;
+}
+
 float ExactDistance(DataType type, Metric metric, int dim, const uint8_t* query, const uint8_t* vector) {
   return ExactScorer(type, metric, dim, query).Score(vector);
 }

@@ -38,4 +38,9 @@ inline bool InRange(const VectorSearchParams& params, float distance) {
   return !params.has_range || (distance >= params.min_distance && distance < params.max_distance);
 }
 
+// Exact distances of chosen rows; the params.k nearest that are in range are appended to `out`, sorted. Returns how many
+// lie at or beyond the range's far end.
+int ScoreRows(const VectorView& vectors, Metric metric, const VectorSearchParams& params, const uint8_t* query,
+              std::span<const uint32_t> rows, std::vector<Neighbor>& out);
+
 }  // namespace saker

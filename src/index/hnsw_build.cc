@@ -1,9 +1,5 @@
 #include "index/hnsw_build.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cmath>
 #include <functional>
@@ -13,14 +9,13 @@
 
 #include <fmt/format.h>
 
+#include "index/build_threads.h"
 #include "index/exact_search.h"
 
 namespace saker {
 namespace {
 
 constexpr int kMaxLevel = 12;
-constexpr int64_t kChunk = 64;         // rows a builder takes at a time
-constexpr int64_t kCancelEvery = 2048;  // rows between looks at the stop signal
 constexpr uint32_t kNotUpper = kNoNode;
 
 uint64_t Mix(uint64_t x) {
@@ -66,19 +61,6 @@ struct BuildScratch {
   std::vector<int32_t> sums;
 };
 
-// Runs work(worker) on `threads` threads, with the niceness asked for; on the caller's own if it is one.
-void RunOnThreads(const VectorBuildOptions& options, const std::function<void()>& work) {
-  if (options.threads <= 1) return work();
-  std::vector<std::thread> threads;
-  for (int i = 0; i < options.threads; ++i) {
-    threads.emplace_back([&] {
-      setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), options.nice);
-      work();
-    });
-  }
-  for (auto& thread : threads) thread.join();
-}
-
 class HnswBuilder {
  public:
   HnswBuilder(const CodeEncoder& encoder, Metric metric, const HnswParams& params, const VectorView& vectors,
@@ -99,28 +81,9 @@ class HnswBuilder {
  private:
   HnswGraph& graph() { return arrays_->graph; }
 
-  // Calls step(row) for all rows, in chunks, on the build's threads.
   template <typename MakeStep>
   Status ForAllRows(const char* what, MakeStep&& make_step) {
-    std::atomic<int64_t> next{0};
-    std::atomic<bool> stop{false};
-    RunOnThreads(options_, [&] {
-      auto step = make_step();
-      int64_t since_look = 0;
-      while (!stop.load(std::memory_order_relaxed)) {
-        const int64_t begin = next.fetch_add(kChunk, std::memory_order_relaxed);
-        if (begin >= nodes_) return;
-        const int64_t end = std::min<int64_t>(begin + kChunk, nodes_);
-        for (int64_t row = begin; row < end; ++row) step(static_cast<uint32_t>(row));
-        since_look += kChunk;
-        if (since_look >= kCancelEvery && options_.cancelled) {
-          since_look = 0;
-          if (options_.cancelled()) stop.store(true, std::memory_order_relaxed);
-        }
-      }
-    });
-    if (stop.load()) return {ErrorCode::kCancelled, fmt::format("building an index: cancelled while {}", what)};
-    return Status::Ok();
+    return ForAll(nodes_, options_, what, make_step);
   }
 
   Status EncodeRows() {

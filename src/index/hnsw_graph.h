@@ -30,6 +30,10 @@ struct HnswGraph {
   const uint32_t* upper_first = nullptr;  // upper node -> its row in upper_edges for level 1; one more at the end
   const uint32_t* upper_edges = nullptr;  // rows x upper_degree
   const uint32_t* next_duplicate = nullptr;  // null: no row is a duplicate
+  // IP only. Walks begin also at the longest vectors, which are near to most queries; and they are this much wider than
+  // asked for where the data need it, as found out after building. 0: the graph is no good, scan instead.
+  std::vector<uint32_t> longest;
+  int ef_factor = 1;
 
   const uint32_t* Edges(uint32_t node) const { return edges + static_cast<size_t>(node) * degree; }
   int UpperLevels(uint32_t upper) const { return static_cast<int>(upper_first[upper + 1] - upper_first[upper]); }
@@ -133,7 +137,7 @@ struct HnswScratch {
   CodeQuery query;
   std::vector<uint32_t> ids;
   std::vector<int32_t> sums;
-  std::vector<Candidate> refine;
+  std::vector<uint32_t> refine;  // rows that get an exact distance
   void Room(size_t n) {
     if (ids.size() < n) {
       ids.resize(n);

@@ -53,16 +53,20 @@ struct MetaRecord {
   uint32_t upper_nodes = 0;
   uint32_t stride = 0;
   uint32_t center_size = 0;
-  uint32_t reserved = 0;
+  uint32_t ef_factor = 1;
 };
 enum Section { kMeta, kCodes, kTails, kEdges, kUpperRows, kUpperFirst, kUpperEdges, kNextDuplicate, kSections };
 
 class HnswIndex : public VectorIndex {
  public:
   HnswIndex(Metric metric, const HnswParams& params, const VectorView& vectors, std::unique_ptr<CodeEncoder> encoder,
-            const HnswGraph& graph, std::unique_ptr<HnswArrays> arrays)
-      : metric_(metric), params_(params), vectors_(vectors), encoder_(std::move(encoder)), graph_(graph),
-        arrays_(std::move(arrays)) {}
+            HnswGraph graph, std::unique_ptr<HnswArrays> arrays)
+      : metric_(metric), params_(params), vectors_(vectors), encoder_(std::move(encoder)), graph_(std::move(graph)),
+        arrays_(std::move(arrays)) {
+    if (metric == Metric::kIp) FindLongest();
+  }
+  // For IP: how much wider walks must be than asked for to find what they would in a metric space.
+  void MeasureEfFactor();
 
   std::string_view type() const override { return "HNSW"; }
   Metric metric() const override { return metric_; }
@@ -91,6 +95,7 @@ class HnswIndex : public VectorIndex {
   void SearchScan(const Request& request, std::vector<Neighbor>& out) const;
   void SearchExact(const Request& request, std::vector<Neighbor>& out) const;
 
+  void FindLongest();
   void Walk(Candidate from, int ef, HnswScratch& s) const;
   void WalkFiltered(Candidate from, const Request& request, HnswScratch& s) const;
   // Nodes not yet seen that pass, of an expanded node: its neighbours and, where few of those pass, theirs.
@@ -107,14 +112,15 @@ class HnswIndex : public VectorIndex {
   }
   // The pool's nodes as rows, duplicates spelled out, up to `limit`, into s.refine.
   void TakeRows(const CandidatePool& pool, const Bitmap* allowed, size_t limit, HnswScratch& s) const;
-  // Exact distances of s.refine; the k nearest in range to `out`. Returns how many lie beyond the range's far end.
-  int Refine(const Request& request, HnswScratch& s, std::vector<Neighbor>& out) const;
+  int Refine(const Request& request, const HnswScratch& s, std::vector<Neighbor>& out) const {
+    return ScoreRows(vectors_, metric_, request.params, request.query, s.refine, out);
+  }
 
   const Metric metric_;
   const HnswParams params_;
   const VectorView vectors_;
   const std::unique_ptr<CodeEncoder> encoder_;
-  const HnswGraph graph_;
+  HnswGraph graph_;
   const std::unique_ptr<HnswArrays> arrays_;  // null: the graph lies in a mapped file
 };
 
@@ -124,11 +130,58 @@ int HnswIndex::Ef(const VectorSearchParams& params) const {
     ef = std::max(kDefaultEf, params.k + params.k / 2);
     if (params.level > 1) ef = static_cast<int>(ef * (1 + 0.5 * (std::min(params.level, 10) - 1)));
   }
-  return std::clamp(ef, std::max(1, params.k), std::max(kMaxEf, params.k));
+  return std::clamp(ef * std::max(1, graph_.ef_factor), std::max(1, params.k), std::max(kMaxEf, params.k));
+}
+
+void HnswIndex::FindLongest() {
+  constexpr size_t kLongest = 64;
+  std::vector<uint32_t> linked;
+  std::vector<uint8_t> is_duplicate(graph_.next_duplicate == nullptr ? 0 : graph_.nodes);
+  for (uint32_t i = 0; i < is_duplicate.size(); ++i) {
+    if (graph_.next_duplicate[i] != kNoNode) is_duplicate[graph_.next_duplicate[i]] = 1;
+  }
+  for (uint32_t i = 0; i < graph_.nodes; ++i) {
+    if (is_duplicate.empty() || is_duplicate[i] == 0) linked.push_back(i);
+  }
+  const size_t count = std::min(kLongest, linked.size());
+  // The extra coordinate of IP is the smaller the longer the vector; NaN, which only a made-up file has, goes last.
+  const auto key = [&](uint32_t i) { return std::isnan(graph_.codes.tails[i].term) ? INFINITY : graph_.codes.tails[i].term; };
+  std::partial_sort(linked.begin(), linked.begin() + static_cast<ptrdiff_t>(count), linked.end(), [&](uint32_t a, uint32_t b) {
+    return key(a) < key(b) || (key(a) == key(b) && a < b);
+  });
+  linked.resize(count);
+  graph_.longest = std::move(linked);
+}
+
+void HnswIndex::MeasureEfFactor() {
+  constexpr int kSamples = 64, kK = 10;
+  constexpr double kEnough = 0.96;
+  if (rows() < 1000) return;
+  std::vector<std::vector<Neighbor>> truth(kSamples);
+  const VectorSearchParams params{.k = kK, .ef = kDefaultEf};
+  const auto query = [&](int i) { return vectors_.Row(i * (rows() / kSamples)); };
+  for (int i = 0; i < kSamples; ++i) {
+    encoder_->EncodeQuery(query(i), &ThreadHnswScratch().query);
+    SearchScan({query(i), params, nullptr, rows(), kDefaultEf}, truth[i]);
+  }
+  for (const int factor : {1, 2, 4, 8, 16}) {
+    int hits = 0, wanted = 0;
+    for (int i = 0; i < kSamples; ++i) {
+      std::vector<Neighbor> found;
+      encoder_->EncodeQuery(query(i), &ThreadHnswScratch().query);
+      SearchGraph({query(i), params, nullptr, rows(), kDefaultEf * factor}, RefineCount(kK), found);
+      wanted += static_cast<int>(truth[i].size());
+      for (const Neighbor& n : found) hits += !truth[i].empty() && n.distance <= truth[i].back().distance ? 1 : 0;
+    }
+    graph_.ef_factor = factor;
+    if (hits >= kEnough * wanted) return;
+  }
+  graph_.ef_factor = 0;
 }
 
 // Both in units of one distance of codes met in order; the weights are measured (bench/engine).
 bool HnswIndex::ScanIsCheaper(const Request& request) const {
+  if (graph_.ef_factor == 0) return true;
   const double scan = static_cast<double>(request.allowed_count);
   const double pass = scan / std::max<double>(1, static_cast<double>(graph_.nodes));
   const double expansions = request.ef + 20.0;
@@ -180,6 +233,14 @@ void HnswIndex::Walk(Candidate from, int ef, HnswScratch& s) const {
   s.pool.Reset(ef);
   s.visited.Mark(from.id);
   s.pool.Insert(from.distance, from.id);
+  if (!graph_.longest.empty()) {
+    s.Room(graph_.longest.size());
+    int count = 0;
+    for (const uint32_t node : graph_.longest) {
+      if (s.visited.Mark(node)) s.ids[count++] = node;
+    }
+    ScoreInto(count, s.pool, s);
+  }
   Candidate next;
   while (s.pool.Next(&next)) {
     const uint32_t* edges = graph_.Edges(next.id);
@@ -276,41 +337,13 @@ void HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch
 void HnswIndex::TakeRows(const CandidatePool& pool, const Bitmap* allowed, size_t limit, HnswScratch& s) const {
   s.refine.clear();
   for (int i = 0; i < pool.size() && s.refine.size() < limit; ++i) {
-    const float distance = pool.Distance(i);
     uint32_t row = pool.Id(i);
-    if (allowed == nullptr || allowed->Test(row)) s.refine.push_back({distance, row});
+    if (allowed == nullptr || allowed->Test(row)) s.refine.push_back(row);
     if (graph_.next_duplicate == nullptr) continue;
     for (row = graph_.next_duplicate[row]; row != kNoNode && s.refine.size() < limit; row = graph_.next_duplicate[row]) {
-      if (allowed == nullptr || allowed->Test(row)) s.refine.push_back({distance, row});
+      if (allowed == nullptr || allowed->Test(row)) s.refine.push_back(row);
     }
   }
-}
-
-int HnswIndex::Refine(const Request& request, HnswScratch& s, std::vector<Neighbor>& out) const {
-  ExactScorer scorer(vectors_.type, metric_, vectors_.dim, request.query);
-  constexpr int kBatch = 16;
-  const size_t before = out.size();
-  int beyond = 0;
-  const int row_lines = std::min(vectors_.row_bytes, 2048);
-  const auto prefetch = [&](size_t i) {
-    const uint8_t* row = vectors_.Row(s.refine[i].id);
-    for (int b = 0; b < row_lines; b += 64) __builtin_prefetch(row + b);
-  };
-  for (size_t i = 0; i < s.refine.size() && i < 4; ++i) prefetch(i);
-  for (size_t i = 0; i < s.refine.size(); i += kBatch) {
-    const uint8_t* rows[kBatch];
-    float distances[kBatch];
-    const int count = static_cast<int>(std::min<size_t>(kBatch, s.refine.size() - i));
-    for (int j = 0; j < count; ++j) rows[j] = vectors_.Row(s.refine[i + j].id);
-    scorer.Score(rows, count, distances);
-    for (int j = 0; j < count; ++j) {
-      if (request.params.has_range && distances[j] >= request.params.max_distance) ++beyond;
-      if (InRange(request.params, distances[j])) out.push_back({distances[j], s.refine[i + j].id});
-    }
-  }
-  std::sort(out.begin() + static_cast<ptrdiff_t>(before), out.end());
-  if (out.size() - before > static_cast<size_t>(request.params.k)) out.resize(before + static_cast<size_t>(request.params.k));
-  return beyond;
 }
 
 // Every passing row by its code, the nearest of them exactly.
@@ -338,7 +371,7 @@ void HnswIndex::SearchScan(const Request& request, std::vector<Neighbor>& out) c
   }
   ScoreInto(count, s.pool, s);
   s.refine.clear();
-  for (int i = 0; i < s.pool.size(); ++i) s.refine.push_back({s.pool.Distance(i), s.pool.Id(i)});
+  for (int i = 0; i < s.pool.size(); ++i) s.refine.push_back(s.pool.Id(i));
   Refine(request, s, out);
 }
 
@@ -391,7 +424,8 @@ Status HnswIndex::Save(const std::function<Status(std::string_view)>& append) co
                         .entry = graph_.entry,
                         .upper_nodes = graph_.upper_nodes,
                         .stride = static_cast<uint32_t>(graph_.codes.stride),
-                        .center_size = static_cast<uint32_t>(center.size())};
+                        .center_size = static_cast<uint32_t>(center.size()),
+                        .ef_factor = static_cast<uint32_t>(graph_.ef_factor)};
   std::string meta_bytes(Bytes(&meta, 1));
   meta_bytes += Bytes(center.data(), center.size());
   const size_t nodes = graph_.nodes;
@@ -459,8 +493,9 @@ Result<std::unique_ptr<VectorIndex>> BuildHnswIndex(Metric metric, const KeyValu
   auto encoder = std::make_unique<CodeEncoder>(vectors.type, metric, vectors.dim, CodeEncoder::Center(vectors, metric));
   ASSIGN_OR_RETURN(std::unique_ptr<HnswArrays> arrays, BuildHnswGraph(*encoder, metric, hnsw, vectors, options));
   const HnswGraph graph = arrays->graph;
-  return std::unique_ptr<VectorIndex>(
-      std::make_unique<HnswIndex>(metric, hnsw, vectors, std::move(encoder), graph, std::move(arrays)));
+  auto index = std::make_unique<HnswIndex>(metric, hnsw, vectors, std::move(encoder), graph, std::move(arrays));
+  if (metric == Metric::kIp) index->MeasureEfFactor();
+  return std::unique_ptr<VectorIndex>(std::move(index));
 }
 
 Result<std::unique_ptr<VectorIndex>> OpenHnswIndex(const IndexFile& file, const VectorView& vectors) {
@@ -470,7 +505,7 @@ Result<std::unique_ptr<VectorIndex>> OpenHnswIndex(const IndexFile& file, const 
   if (meta_bytes.size() < sizeof(meta)) return Damaged("its description is cut off");
   std::memcpy(&meta, meta_bytes.data(), sizeof(meta));
   const bool centered = file.header.metric != Metric::kIp && file.header.rows > 0;
-  if (meta.m < 2 || meta.m > 2048 || meta.max_level > 64 || meta.center_size != (centered ? static_cast<uint32_t>(file.header.dim) : 0) ||
+  if (meta.m < 2 || meta.m > 2048 || meta.max_level > 64 || meta.ef_factor > 64 || meta.center_size != (centered ? static_cast<uint32_t>(file.header.dim) : 0) ||
       meta_bytes.size() != sizeof(meta) + meta.center_size * sizeof(float) || file.header.rows > kMaxHnswRows) {
     return Damaged("impossible parameters");
   }
@@ -486,6 +521,7 @@ Result<std::unique_ptr<VectorIndex>> OpenHnswIndex(const IndexFile& file, const 
   g.max_level = static_cast<int>(meta.max_level);
   g.entry = meta.entry;
   g.upper_nodes = meta.upper_nodes;
+  g.ef_factor = static_cast<int>(meta.ef_factor);
   ASSIGN_OR_RETURN(const auto codes, SectionArray<uint8_t>(file, kCodes, rows * meta.stride));
   ASSIGN_OR_RETURN(const auto tails, SectionArray<CodeTail>(file, kTails, rows));
   ASSIGN_OR_RETURN(const auto edges, SectionArray<uint32_t>(file, kEdges, rows * g.degree));
