@@ -482,7 +482,7 @@ void FileLog::ReleaseFiles() {
 void FileLog::WriteMark() {
   if (!mark_due_ || !tail_.writable()) return;
   buffer_.clear();
-  EncodeLogFrame({.kind = LogFrameKind::kMark}, next_frame_++, tail_.end(), tail_.file()->salt, buffer_);
+  EncodeLogFrame(LogFrame(), next_frame_++, tail_.end(), tail_.file()->salt, buffer_);
   if (const Status marked = tail_.Commit(buffer_); !marked.ok()) LogWarn("{}", marked.message());
 }
 
