@@ -156,6 +156,17 @@ std::vector<Column> ColumnsLike(const RowBatch& batch) {
 }  // namespace
 
 SearchHits MergeHits(const SearchPlan& plan, std::vector<SearchHits> parts) {
+  // Usually one part has all there is (a growing leg finds nothing once all is flushed): nothing to merge then.
+  const auto with_hits = std::count_if(parts.begin(), parts.end(), [](const SearchHits& part) { return !part.hits.empty(); });
+  if (parts.size() > 1 && with_hits == 1) {
+    const auto only = std::find_if(parts.begin(), parts.end(), [](const SearchHits& part) { return !part.hits.empty(); });
+    for (SearchHits& part : parts) {
+      if (&part == &*only) continue;
+      only->segments_searched += part.segments_searched;
+      only->rows_considered += part.rows_considered;
+    }
+    return std::move(*only);
+  }
   if (parts.size() == 1) return std::move(parts[0]);
   return HitMerge(plan, parts).Run();
 }
@@ -166,7 +177,10 @@ QueryRows MergeRows(const QueryPlan& plan, std::vector<QueryRows> parts) {
     out.count += part.count;
     out.keys.is_string |= part.keys.is_string;
   }
-  if (plan.count_only || parts.empty()) return out;
+  if (plan.count_only) return out;
+  // A leg without segments answers with nothing at all, not even columns.
+  std::erase_if(parts, [](const QueryRows& part) { return part.rows.columns.empty() && part.keys.size() == 0; });
+  if (parts.empty()) return out;
   const std::vector<Place> places = RowsByKey(parts);
   const auto offset = static_cast<size_t>(std::max<int64_t>(plan.offset, 0));
   const size_t begin = plan.cut_offset ? std::min(offset, places.size()) : 0;

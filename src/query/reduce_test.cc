@@ -135,5 +135,15 @@ TEST(MergeRowsTest, ByKeyTheNewestVersionAndTheLimits) {
   EXPECT_EQ(MergeRows(plan, parts).count, 5);
 }
 
+// The leg of an owner that holds nothing has no columns; it comes first.
+TEST(MergeRowsTest, ALegWithoutSegmentsTakesNothingAway) {
+  QueryPlan plan;
+  const QueryRows nothing = MergeRows(plan, {});
+  const QueryRows merged = MergeRows(plan, {nothing, RowsOf({{"a", 1}, {"b", 8}})});
+  EXPECT_EQ(merged.keys.strings, (std::vector<std::string>{"a", "b"}));
+  ASSERT_EQ(merged.rows.columns.size(), 1u);
+  EXPECT_EQ(merged.rows.columns[0].rows(), 2);
+}
+
 }  // namespace
 }  // namespace saker
