@@ -48,6 +48,7 @@ class Log {
   // Appends the records of one request. Embedded: all of them or none, whatever the channels. Kafka: each on its own.
   // Calls made one after another land in that order in every channel. Fails with kSuperseded (a higher fence stands),
   // kDiskLimitExceeded (refused before anything was written), kIoFailed (fate unknown: fence again before going on).
+  // Embedded: an epoch above the fence's is refused too (kParameterInvalid); a channel without a fence is at epoch 0.
   virtual void Append(std::vector<LogAppend> records, Appended done) = 0;
   // Appends a fence: from now on only `epoch` may append to the channel. Durable when it returns. kSuperseded if an
   // equal or higher fence stands already. `payload` is the fence record's (the ceiling; see datanode/channel.h).
@@ -55,12 +56,14 @@ class Log {
   // The highest fence's epoch; 0 if there is none.
   virtual Result<Epoch> FencedEpoch(ChannelId channel) = 0;
   // Valid records from `from` on, in order, at most about max_bytes (at least one if there is one). kCompacted if
-  // `from` was truncated away; kCorrupted names the file. Fence records are included.
+  // `from` was truncated away; kCorrupted names the file; kParameterInvalid if `from` lies beyond the end. Fence records
+  // are included, voided ones are not: offsets may have gaps.
   virtual Result<std::vector<LogRecord>> Read(ChannelId channel, LogOffset from, int64_t max_bytes) = 0;
   virtual Result<LogOffset> Begin(ChannelId channel) = 0;  // first offset kept: the channel's checkpoint
   virtual Result<LogOffset> End(ChannelId channel) = 0;    // the offset the next record gets
   // Forgets what lies before `before`: durable, it is the channel's checkpoint. kSuperseded if `epoch` is not the
-  // fenced one. Space is given back when no channel needs a file any more.
+  // fenced one, kParameterInvalid if `before` lies beyond the end; at or before the begin it does nothing. Space is
+  // given back when no channel needs a file any more.
   virtual Status Truncate(ChannelId channel, LogOffset before, Epoch epoch) = 0;
   virtual int64_t size_bytes() const = 0;
 };
