@@ -50,7 +50,7 @@ def main():
     scratch = os.path.realpath(tempfile.mkdtemp(prefix="saker_crash_"))
     data, state, acks = (os.path.join(scratch, name) for name in ("data", "state", "acks"))
     os.mkdir(data)
-    # Few rounds in one directory, so that the log's loops with and without truncation both happen.
+    # An odd seed makes some of the log's rounds truncate, an even one none: only then can atomicity be checked.
     for number in range(arguments.rounds):
         seed = arguments.seed * 1000 + number * (2 if arguments.seed % 2 == 0 else 1)
         try:

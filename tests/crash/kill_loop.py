@@ -370,6 +370,7 @@ class Workload:
             base = (slot + 1) * 10_000_000
             live = list(mine.live)
             kind = rnd.choices(["insert", "upsert", "delete"], [5, 3, 2] if len(live) < ROW_CAP else [1, 2, 8])[0]
+            kind = "insert" if kind in self.without else kind
             if kind == "insert" or not live:
                 first = self.next_key.get((name, slot), base)
                 n = rnd.choice([1, 2, 10, 60, 200])
@@ -396,7 +397,9 @@ class Workload:
         while not self.stopping.is_set():
             name = rnd.choice(list(self.main))
             try:
-                if rnd.random() < 0.6:
+                if (rnd.random() < 0.6 and "flush" not in self.without) or "compaction" in self.without:
+                    if "flush" in self.without:
+                        return
                     server.call("Flush", server.m.FlushRequest(collection_names=[name]))
                     self.note("flush")
                 else:
@@ -465,7 +468,9 @@ class Workload:
         self.stopping.clear()
         servers, threads = [], []
         seeds = [self.random.getrandbits(32) for _ in range(16)]
-        jobs = [(self.write, name, slot) for name in self.main for slot in range(3)] + [(self.maintain,), (self.define,)]
+        jobs = [(self.write, name, slot) for name in self.main for slot in range(3)] + [(self.maintain,)]
+        if "define" not in self.without:
+            jobs.append((self.define,))
         for (job, *arguments), seed in zip(jobs, seeds):
             server = Server(address)
             servers.append(server)
@@ -487,6 +492,7 @@ class Workload:
             self.broken_harness = True
 
     broken_harness = False
+    without = ()   # kinds of operations that are left out, to narrow a fault down
 
     # ---- after a restart
     def check(self, server):
@@ -717,7 +723,9 @@ def main():
     p.add_argument("--seconds", type=float, default=5)
     p.add_argument("--sabotage", action="store_true", help="delete one row behind the journal's back: the check must fail")
     p.add_argument("--selftest", action="store_true")
+    p.add_argument("--without", default="", help="leave out some of: flush, compaction, upsert, delete, define (comma between)")
     a = p.parse_args()
+    Workload.without = tuple(a.without.split(","))
     if a.selftest:
         sys.exit(selftest())
     sys.exit(attach(a) if a.attach else loops(a))
