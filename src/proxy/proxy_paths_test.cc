@@ -192,7 +192,7 @@ class ProxyPaths : public testing::Test {
     channel.epoch = 1;
     Put(ChannelKey(0), Encode(channel));
     SetLoaded(true);
-    catalog_ = std::make_unique<Catalog>(store_.get());
+    catalog_ = std::make_unique<Catalog>(store_.get(), &catalog_pool_, &timer_);
     ASSERT_TRUE(catalog_->Start(false).ok());
     ProxySettings settings;
     settings.super_users = {"root"};
@@ -360,6 +360,8 @@ class ProxyPaths : public testing::Test {
   }
 
   std::filesystem::path directory_;
+  ThreadPool catalog_pool_{"catalog", 1};
+  Timer timer_{&catalog_pool_};
   std::unique_ptr<MetaStore> store_;
   std::unique_ptr<Catalog> catalog_;
   FakePeers peers_;

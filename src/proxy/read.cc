@@ -328,6 +328,12 @@ void ReadOperation::NoteGrowing(NodeId owner, const std::vector<Hit>& hits) {
 
 void ReadOperation::Fetch(const std::vector<Hit>& hits, const std::vector<FieldId>& fields,
                           std::function<void(Result<std::vector<Column>>)> done) {
+  const SchemaPtr schema = collection_->schema;
+  if (hits.empty()) {
+    std::vector<Column> none;
+    for (const FieldId id : fields) none.emplace_back(*schema->Find(id));
+    return done(std::move(none));
+  }
   struct Work {
     std::vector<FetchGroup> groups;
     std::atomic<size_t> left;
@@ -352,7 +358,6 @@ void ReadOperation::Fetch(const std::vector<Hit>& hits, const std::vector<FieldI
     work->groups[it->second].rows.push_back(hits[i].row);
     work->groups[it->second].places.push_back(i);
   }
-  const SchemaPtr schema = collection_->schema;
   const size_t total = hits.size();
   const auto finish = [work, schema, fields, total, done = std::move(done)] {
     if (!work->failed.ok()) return done(work->failed);
@@ -382,11 +387,6 @@ void ReadOperation::Fetch(const std::vector<Hit>& hits, const std::vector<FieldI
     done(std::move(columns));
   };
   work->left = work->groups.size();
-  if (work->groups.empty()) {
-    std::vector<Column> none;
-    for (const FieldId id : fields) none.emplace_back(*schema->Find(id));
-    return done(std::move(none));
-  }
   for (size_t g = 0; g < work->groups.size(); ++g) {
     FetchGroup& group = work->groups[g];
     FetchRequest request{collection_->id, group.segment, group.rows, fields};
