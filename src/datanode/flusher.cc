@@ -46,8 +46,15 @@ void DataNodeRole::SealShard(const std::shared_ptr<Shard>& shard) {
   MutexLock lock(append_mutex_);
   std::erase_if(open_, [&](const auto& entry) { return entry.first.first == key; });
   const Timestamp seal_ts = clock_.Next();
-  // When this runs, every batch stamped before seal_ts has been applied and none stamped after.
-  apply_.Post([this, shard, seal_ts] {
+  // The seal goes through the log like a write, so that it is applied in order: after every batch stamped before it,
+  // also those still on their way to disk, and before every later one.
+  const ChannelId channel = shard->channel();
+  std::vector<LogAppend> marker;
+  marker.push_back({channel, At(channel).epoch, Encode(CeilingRecord{seal_ts})});
+  Append(std::move(marker), [this, shard, channel, seal_ts](const Result<std::vector<LogOffset>>& offsets) {
+    if (!offsets.ok()) return;  // tried again when the loop runs next
+    At(channel).applied = offsets->front() + 1;
+    RaiseApplied(seal_ts);
     auto generation = std::make_shared<Generation>();
     if (!shard->BeginFlush(seal_ts, *generation)) return;
     deps_.io->Post([this, shard, generation] {
