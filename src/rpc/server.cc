@@ -1,6 +1,7 @@
 #include "rpc/server.h"
 
 #include <google/protobuf/io/zero_copy_stream.h>
+#include <grpc/support/log.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
@@ -238,6 +239,20 @@ Result<std::shared_ptr<grpc::ServerCredentials>> TlsCredentials(const RpcServerO
   return credentials;
 }
 
+// gRPC's own lines go into our log, a few a second at most: what a client sends must not fill the disk.
+void ForwardLog(gpr_log_func_args* line) {
+  static std::atomic<int64_t> second{0};
+  static std::atomic<int> lines{0};
+  const int64_t now = MonotonicUs() / 1000000;
+  if (second.exchange(now) != now) lines = 0;
+  if (++lines > 5) return;
+  if (line->severity == GPR_LOG_SEVERITY_ERROR) {
+    LogWarn("gRPC: {}", line->message);
+  } else {
+    LogDebug("gRPC: {}", line->message);
+  }
+}
+
 }  // namespace
 
 struct RpcServer::State {
@@ -257,6 +272,7 @@ void RpcServer::SetServing(bool serving) { state_->health.Set(serving); }
 
 Result<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options, const MethodTable* methods,
                                                     HttpServer* http, const HttpRoutes* rest) {
+  gpr_set_log_function(ForwardLog);
   auto state = std::make_unique<State>(methods);
   using grpc::health::v1::HealthCheckRequest;
   using grpc::health::v1::HealthCheckResponse;
