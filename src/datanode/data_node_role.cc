@@ -81,7 +81,9 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     status = fence.status();
   }
   if (!status.ok()) {
-    LogError("channel {}: taking over at epoch {} failed: {}", assignment.channel, assignment.epoch, status.ToString());
+    // An epoch that an earlier process of this node used is the normal case after a restart.
+    LogAt(status.code() == ErrorCode::kSuperseded ? LogLevel::kDebug : LogLevel::kError,
+          "channel {}: taking over at epoch {} failed: {}", assignment.channel, assignment.epoch, status.ToString());
     const auto fenced = deps_.log->FencedEpoch(assignment.channel);
     if (auto* coord = deps_.peers->data_coord(); coord != nullptr && status.code() != ErrorCode::kCorrupted) {
       coord->ReportChannelLost(assignment.channel, deps_.node, std::max(assignment.epoch, fenced.ok() ? *fenced : 0));
@@ -94,12 +96,21 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
   channel.checkpoint = deps_.log->Begin(assignment.channel).ok() ? *deps_.log->Begin(assignment.channel) : 0;
   clock_.Observe(seen);
   {
-    // Reads go to a timestamp above everything replayed; on the strand, so that it never falls behind a write's.
+    // Reads go to a timestamp above everything replayed. It goes through the log, behind the writes of other channels
+    // that were stamped before and are still on their way: reads and followers must not overtake those.
     MutexLock lock(append_mutex_);
     const Timestamp now = clock_.Next();
-    apply_.Post([this, now, &channel] {
+    std::vector<LogAppend> record;
+    record.push_back({assignment.channel, assignment.epoch, Encode(CeilingRecord{now})});
+    Append(std::move(record), [this, now, &channel, id = assignment.channel](const Result<std::vector<LogOffset>>& offsets) {
+      if (!offsets.ok()) {
+        LogError("channel {}: its first record after the fence failed: {}", id, offsets.status().ToString());
+        return;
+      }
+      channel.applied = offsets->front() + 1;
       RaiseApplied(now);
       channel.serving = true;
+      loop_->Poke();
     });
   }
   LogInfo("channel {}: owned at epoch {}, replayed in {} ms", assignment.channel, assignment.epoch, watch.elapsed_ms());
