@@ -19,6 +19,7 @@
 #include "meta/session.h"
 #include "proxy/proxy.h"
 #include "querynode/query_node_role.h"
+#include "rest/v2.h"
 
 namespace saker {
 namespace {
@@ -279,11 +280,11 @@ Result<std::unique_ptr<Standalone>> Standalone::Start(const Config& config, Meth
   auto state = std::make_unique<State>(config);
   State* s = state.get();
   std::unique_ptr<Standalone> standalone(new Standalone(std::move(state)));  // stops what was started if a step fails
-  (void)rest;
   RETURN_IF_ERROR(s->Open());
   RETURN_IF_ERROR(s->Register());
   RETURN_IF_ERROR(s->Elect());
   s->MakeRoles(methods);
+  AddRestRoutes(rest, s->proxy.get());
   RETURN_IF_ERROR(s->root_coord->Start().WithContext("preparing the catalog"));
   s->data_coord->Start();
   s->query_coord->Start();
