@@ -297,6 +297,10 @@ void DataCoordRole::SweepOrphans() {
   const int64_t started_ms = WallMs();
   std::set<std::string> referenced;
   for (const auto& segment : deps_.catalog->AllSegments()) {
+    // What ended before this start has no reader any more; its grace need not be waited for.
+    const CollectionPtr collection = deps_.catalog->GetCollection(segment->collection);
+    const auto placement = deps_.catalog->FindPlacement(segment->collection);
+    if (IsGarbage(*segment, collection.get(), placement.get())) continue;
     // A manifest's objects share its directory.
     if (!segment->manifest.empty()) referenced.insert(segment->manifest.substr(0, segment->manifest.rfind('/')));
     for (const SegmentIndex& index : segment->indexes) referenced.insert(index.object);
