@@ -1,11 +1,11 @@
 // Build time, memory, recall and queries per CPU-second of a vector index over a data set.
 //
 //   index_bench DIR [--type HNSW] [--metric COSINE] [--param M=16]… [--k 10] [--sweep ef|nprobe] [--values 10,20,…]
-//               [--threads 1] [--filters] [--rounds 3] [--file PATH]
+//               [--threads 1] [--filters 0.01,0.1,0.5] [--near 0.05,0.24] [--rounds 3] [--file PATH] [--open PATH]
 //
 // DIR holds train.f32, test.f32 and neighbors.i32 as hdf5_to_bin.py writes them. One query per call, one thread; rates are
 // per second of the thread's CPU time, the best of the rounds. With --file the index is saved there, mapped and searched
-// from the mapping.
+// from the mapping; with --open it is not built but opened from such a file.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -60,12 +60,18 @@ double CpuSeconds(clockid_t clock) {
 }
 
 struct Options {
-  std::string dir, type = "HNSW", metric = "COSINE", sweep = "ef", file;
+  std::string dir, type = "HNSW", metric = "COSINE", sweep = "ef", file, open;
   KeyValues params;
   std::vector<int> values = {10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400};
   int k = 10, threads = 1, rounds = 3;
-  bool filters = false;
+  std::vector<double> filters, near;  // rates of rows that pass: at random; near to and far from a point
 };
+
+std::vector<double> Numbers(std::string text) {
+  std::vector<double> out;
+  for (char* p = std::strtok(text.data(), ","); p != nullptr; p = std::strtok(nullptr, ",")) out.push_back(std::atof(p));
+  return out;
+}
 
 Options ParseOptions(int argc, char** argv) {
   Options o;
@@ -76,17 +82,18 @@ Options ParseOptions(int argc, char** argv) {
     else if (arg == "--metric") o.metric = value();
     else if (arg == "--sweep") o.sweep = value();
     else if (arg == "--file") o.file = value();
+    else if (arg == "--open") o.open = value();
     else if (arg == "--k") o.k = std::stoi(value());
     else if (arg == "--threads") o.threads = std::stoi(value());
     else if (arg == "--rounds") o.rounds = std::stoi(value());
-    else if (arg == "--filters") o.filters = true;
+    else if (arg == "--filters") o.filters = Numbers(value());
+    else if (arg == "--near") o.near = Numbers(value());
     else if (arg == "--param") {
       const std::string text = value();
       o.params.emplace_back(text.substr(0, text.find('=')), text.substr(text.find('=') + 1));
     } else if (arg == "--values") {
       o.values.clear();
-      std::string text = value();
-      for (char* p = std::strtok(text.data(), ","); p != nullptr; p = std::strtok(nullptr, ",")) o.values.push_back(std::atoi(p));
+      for (const double v : Numbers(value())) o.values.push_back(static_cast<int>(v));
     } else {
       o.dir = arg;
     }
@@ -144,16 +151,16 @@ void RunFilters(const Options& options, const VectorIndex& index, const VectorVi
   some.rows = std::min(some.rows, 200);
   const Bench bench(options, index, view, some);
   std::mt19937_64 rng(5);
-  for (const double rate : {0.001, 0.01, 0.03, 0.05, 0.1, 0.2, 0.5, 0.9}) {
+  for (const double rate : options.filters) {
     Bitmap allowed(view.rows);
     for (int64_t i = 0; i < view.rows; ++i) {
       if (std::uniform_real_distribution<>()(rng) < rate) allowed.Set(i);
     }
     const auto truth = bench.Truth(&allowed, options.k);
-    for (const int ef : {64, 128}) bench.Run(fmt::format("random {}% ef {}", rate * 100, ef), {.k = options.k, .ef = ef}, &allowed, truth);
+    for (const int ef : {64}) bench.Run(fmt::format("random {}% ef {}", rate * 100, ef), {.k = options.k, .ef = ef}, &allowed, truth);
   }
   // Rows near to (and far from) one point in space: for most queries the filter and the neighbourhood have little in common.
-  for (const double rate : {0.05, 0.24, 0.5}) {
+  for (const double rate : options.near) {
     for (const bool near : {true, false}) {
       std::vector<std::pair<float, int64_t>> order;
       for (int64_t i = 0; i < view.rows; ++i) {
@@ -169,6 +176,42 @@ void RunFilters(const Options& options, const VectorIndex& index, const VectorVi
   }
 }
 
+std::unique_ptr<VectorIndex> Taken(Result<std::unique_ptr<VectorIndex>> result) {
+  if (result.ok()) return std::move(*result);
+  fmt::print(stderr, "{}\n", result.status().ToString());
+  std::exit(1);
+}
+
+std::unique_ptr<VectorIndex> Build(const Options& options, Metric metric, const VectorView& view) {
+  const double cpu = CpuSeconds(CLOCK_PROCESS_CPUTIME_ID), wall = CpuSeconds(CLOCK_MONOTONIC);
+  auto index = Taken(BuildVectorIndex(options.type, metric, options.params, view, {.threads = options.threads, .nice = 0}));
+  fmt::print("build {:.1f} CPU-s, {:.1f} s; index {:.1f} MB\n", CpuSeconds(CLOCK_PROCESS_CPUTIME_ID) - cpu,
+             CpuSeconds(CLOCK_MONOTONIC) - wall, static_cast<double>(index->memory_bytes()) / 1e6);
+  std::fflush(stdout);
+  return index;
+}
+
+void SaveTo(const std::string& path, const VectorIndex& index) {
+  std::ofstream out(path, std::ios::binary);
+  const Status saved = index.Save([&](std::string_view bytes) {
+    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return Status::Ok();
+  });
+  if (!saved.ok()) fmt::print(stderr, "{}\n", saved.ToString());
+}
+
+std::unique_ptr<VectorIndex> OpenMapped(const std::string& path, const VectorView& view) {
+  const int fd = open(path.c_str(), O_RDONLY);
+  struct stat st = {};
+  fstat(fd, &st);
+  const void* map = mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_SHARED, fd, 0);
+  const double begin = CpuSeconds(CLOCK_MONOTONIC);
+  auto index = Taken(OpenVectorIndex({static_cast<const char*>(map), static_cast<size_t>(st.st_size)}, view));
+  fmt::print("file {:.1f} MB, opened in {:.1f} ms\n", static_cast<double>(st.st_size) / 1e6,
+             (CpuSeconds(CLOCK_MONOTONIC) - begin) * 1e3);
+  return index;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -180,36 +223,10 @@ int main(int argc, char** argv) {
                         train.columns * 4};
   const Metric metric = *ParseMetric(options.metric);
   fmt::print("{} rows, {} dimensions, {} queries, kernels {}\n", train.rows, train.columns, queries.rows, Kernels().name);
-  const double cpu = CpuSeconds(CLOCK_PROCESS_CPUTIME_ID), wall = CpuSeconds(CLOCK_MONOTONIC);
-  auto built = BuildVectorIndex(options.type, metric, options.params, view, {.threads = options.threads, .nice = 0});
-  if (!built.ok()) {
-    fmt::print(stderr, "{}\n", built.status().ToString());
-    return 1;
-  }
-  fmt::print("build {:.1f} CPU-s, {:.1f} s; index {:.1f} MB\n", CpuSeconds(CLOCK_PROCESS_CPUTIME_ID) - cpu,
-             CpuSeconds(CLOCK_MONOTONIC) - wall, static_cast<double>((*built)->memory_bytes()) / 1e6);
-  std::fflush(stdout);
-  std::unique_ptr<VectorIndex> index = std::move(*built);
-  if (!options.file.empty()) {
-    std::ofstream out(options.file, std::ios::binary);
-    (void)index->Save([&](std::string_view bytes) {
-      out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-      return Status::Ok();
-    }).ok();
-    out.close();
-    const int fd = open(options.file.c_str(), O_RDONLY);
-    struct stat st;
-    fstat(fd, &st);
-    const void* map = mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_SHARED, fd, 0);
-    const double begin = CpuSeconds(CLOCK_MONOTONIC);
-    auto opened = OpenVectorIndex({static_cast<const char*>(map), static_cast<size_t>(st.st_size)}, view);
-    if (!opened.ok()) {
-      fmt::print(stderr, "{}\n", opened.status().ToString());
-      return 1;
-    }
-    index = std::move(*opened);
-    fmt::print("file {:.1f} MB, opened in {:.1f} ms\n", static_cast<double>(st.st_size) / 1e6, (CpuSeconds(CLOCK_MONOTONIC) - begin) * 1e3);
-  }
+  std::unique_ptr<VectorIndex> index = options.open.empty() ? Build(options, metric, view) : nullptr;
+  if (index != nullptr && !options.file.empty()) SaveTo(options.file, *index);
+  const std::string path = options.open.empty() ? options.file : options.open;
+  if (!path.empty()) index = OpenMapped(path, view);
   std::vector<std::set<int64_t>> truth(queries.rows);
   for (int q = 0; q < queries.rows; ++q) truth[q] = {neighbors.Row(q), neighbors.Row(q) + std::min(options.k, neighbors.columns)};
   const Bench bench(options, *index, view, queries);
@@ -219,7 +236,7 @@ int main(int argc, char** argv) {
     if (options.sweep == "ef" && value < options.k) continue;
     bench.Run(fmt::format("{} {}", options.sweep, value), params, nullptr, truth);
   }
-  bench.Run("default", {.k = options.k}, nullptr, truth);
-  if (options.filters) RunFilters(options, *index, view, queries);
+  if (!options.values.empty()) bench.Run("default", {.k = options.k}, nullptr, truth);
+  RunFilters(options, *index, view, queries);
   return 0;
 }

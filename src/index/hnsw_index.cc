@@ -43,6 +43,11 @@ namespace {
 
 constexpr int kDefaultEf = 64;
 constexpr int kMaxEf = 32768;
+// Codes rank with a little noise: a few more places in the pool than the client asked for make up for it.
+constexpr int kExtraEf = 4;
+// Below this share of passing rows a filtered walk finds too few ways to go, below the other it needs a wider pool.
+constexpr double kLeastPassForGraph = 0.02;
+constexpr double kFewPass = 0.08;
 
 // What the meta section begins with; the centre's floats follow.
 struct MetaRecord {
@@ -97,6 +102,8 @@ class HnswIndex : public VectorIndex {
 
   void FindLongest();
   void Walk(Candidate from, int ef, HnswScratch& s) const;
+  // The walk that suits the request's filter.
+  void WalkFor(const Request& request, Candidate from, HnswScratch& s) const;
   void WalkFiltered(Candidate from, const Request& request, HnswScratch& s) const;
   // Nodes not yet seen that pass, of an expanded node: its neighbours and, where few of those pass, theirs.
   int GatherPassing(uint32_t node, const Bitmap& allowed, int limit, HnswScratch& s) const;
@@ -130,7 +137,7 @@ int HnswIndex::Ef(const VectorSearchParams& params) const {
     ef = std::max(kDefaultEf, params.k + params.k / 2);
     if (params.level > 1) ef = static_cast<int>(ef * (1 + 0.5 * (std::min(params.level, 10) - 1)));
   }
-  return std::clamp(ef * std::max(1, graph_.ef_factor), std::max(1, params.k), std::max(kMaxEf, params.k));
+  return std::clamp((ef + kExtraEf) * std::max(1, graph_.ef_factor), std::max(1, params.k), std::max(kMaxEf, params.k));
 }
 
 void HnswIndex::FindLongest() {
@@ -185,7 +192,8 @@ bool HnswIndex::ScanIsCheaper(const Request& request) const {
   const double scan = static_cast<double>(request.allowed_count);
   const double pass = scan / std::max<double>(1, static_cast<double>(graph_.nodes));
   const double expansions = request.ef + 20.0;
-  const double per_expansion = request.allowed == nullptr ? 30 : 35 + std::min(80.0, 2.0 / std::max(pass, 1e-6));
+  if (pass < kLeastPassForGraph) return true;
+  const double per_expansion = request.allowed == nullptr ? 30 : (35 + 2.0 / pass) * (pass < kFewPass ? 1.5 : 1);
   return scan < expansions * per_expansion;
 }
 
@@ -211,11 +219,7 @@ void HnswIndex::Search(const uint8_t* query, const VectorSearchParams& params, c
 void HnswIndex::SearchGraph(const Request& request, int refine, std::vector<Neighbor>& out) const {
   HnswScratch& s = ThreadHnswScratch();
   const Candidate from = DescendUpperLevels(graph_, s.query, s);
-  if (request.allowed == nullptr) {
-    Walk(from, request.ef, s);
-  } else {
-    WalkFiltered(from, request, s);
-  }
+  WalkFor(request, from, s);
   TakeRows(s.pool, request.allowed, static_cast<size_t>(refine), s);
   Refine(request, s, out);
 }
@@ -304,6 +308,20 @@ void HnswIndex::SeedFrom(const Bitmap& allowed, int seeds, HnswScratch& s) const
   ScoreInto(count, s.pool, s);
 }
 
+void HnswIndex::WalkFor(const Request& request, Candidate from, HnswScratch& s) const {
+  constexpr double kMostPass = 0.4;
+  if (request.allowed == nullptr) return Walk(from, request.ef, s);
+  const double pass = static_cast<double>(request.allowed_count) / static_cast<double>(graph_.nodes);
+  if (pass >= kMostPass) {
+    // A somewhat wider walk over all rows finds enough of those that pass, unless the filter opposes the query.
+    Walk(from, static_cast<int>(request.ef / pass), s);
+    int passing = 0;
+    for (int i = 0; i < s.pool.size(); ++i) passing += Passes(s.pool.Id(i), *request.allowed) ? 1 : 0;
+    if (passing >= request.ef * 3 / 4) return;
+  }
+  WalkFiltered(from, request, s);
+}
+
 void HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch& s) const {
   constexpr int kApproach = 16;  // the unfiltered walk to the query's surroundings
   constexpr int kSeeds = 32;
@@ -315,7 +333,8 @@ void HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch
   const int near_count = s.pool.size();
   for (int i = 0; i < near_count; ++i) near[i] = s.pool.Id(i);
   s.visited.Begin(graph_.nodes);
-  s.pool.Reset(request.ef);
+  const double pass = static_cast<double>(request.allowed_count) / static_cast<double>(graph_.nodes);
+  s.pool.Reset(pass < kFewPass ? request.ef * 2 : request.ef);
   for (int i = 0; i < near_count; ++i) {
     if (Passes(near[i], allowed) && s.visited.Mark(near[i])) {
       s.ids[0] = near[i];
@@ -330,7 +349,7 @@ void HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch
       __builtin_prefetch(graph_.Edges(peek));
       __builtin_prefetch(graph_.Edges(peek) + 16);
     }
-    ScoreInto(GatherPassing(next.id, allowed, degree / 2, s), s.pool, s);
+    ScoreInto(GatherPassing(next.id, allowed, degree, s), s.pool, s);
   }
 }
 
@@ -391,11 +410,7 @@ void HnswIndex::SearchRange(Request request, std::vector<Neighbor>& out) const {
     }
     HnswScratch& s = ThreadHnswScratch();
     const Candidate from = DescendUpperLevels(graph_, s.query, s);
-    if (request.allowed == nullptr) {
-      Walk(from, request.ef, s);
-    } else {
-      WalkFiltered(from, request, s);
-    }
+    WalkFor(request, from, s);
     TakeRows(s.pool, request.allowed, static_cast<size_t>(request.ef), s);
     const int beyond = Refine(request, s, out);
     const size_t found = out.size() - before;
