@@ -52,6 +52,18 @@ Status FillAutoIndex(const FieldSchema& field, KeyValues& flat, IndexMeta& index
   return {};
 }
 
+// Parameters without which 2.3.5 builds no index.
+Status CheckRequired(const std::string& type, const KeyValues& flat) {
+  const auto missing = [&flat](std::string_view key, int64_t low, int64_t high) {
+    return Find(flat, key) != nullptr ? Status() : Unexpected(fmt::format("{} out of range: [{}, {}]", key, low, high));
+  };
+  if (type == "HNSW") {
+    RETURN_IF_ERROR(missing("efConstruction", 1, INT32_MAX));
+    return missing("M", 1, 2048);
+  }
+  return type.find("IVF") != std::string::npos ? missing("nlist", 1, 65536) : Status();
+}
+
 Status CheckVector(const FieldSchema& field, const IndexCall& call, KeyValues flat, IndexMeta& index) {
   const std::string* type = Find(flat, "index_type");
   const bool is_auto = type == nullptr || type->empty() || *type == kAutoIndex;
@@ -69,6 +81,7 @@ Status CheckVector(const FieldSchema& field, const IndexCall& call, KeyValues fl
   // The index type is looked at first: kNone here lets its check say what is wrong with it before the metric's turn.
   RETURN_IF_ERROR(CheckIndexParams(index.type, index.metric, field.type, field.dim, flat));
   RETURN_IF_ERROR(metric.status());
+  RETURN_IF_ERROR(CheckRequired(index.type, flat));
   index.params = call.params;
   for (const auto& [key, value] : flat) {
     if (Find(index.params, key) == nullptr) index.params.emplace_back(key, value);

@@ -349,7 +349,7 @@ Status CheckHybrid(SearchCall& call, const ProxyLimits& limits) {
   for (SearchPart& part : call.parts) {
     if (part.nq != call.parts.front().nq) return InvalidParameter("all requests of a hybrid search should have the same nq");
     if (!part.group_by.empty()) return InvalidParameter("grouping in a hybrid search is not supported by this version");
-    if (part.offset != 0) return InvalidParameter("the requests of a hybrid search have no offset of their own");
+    part.offset = 0;  // clients send the ranking's offset with each request too
   }
   return {};
 }
