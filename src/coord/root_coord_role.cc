@@ -42,8 +42,10 @@ Status RootCoordRole::Start() {
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(deps_.writer->Start());
   if (deps_.catalog->FindDatabase(kDefaultDatabase) != nullptr) return {};
+  // Its id comes from where all ids come from, so that no later database gets the same.
+  ASSIGN_OR_RETURN(const int64_t id, deps_.next_ids(1));
   Database database;
-  database.id = DatabaseId(1);
+  database.id = DatabaseId(id);
   database.name = kDefaultDatabase;
   database.created = MakeTimestamp(WallMs());
   const User root{"root", settings_.root_password_hash, {}};
