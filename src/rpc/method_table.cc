@@ -37,6 +37,8 @@ void RpcCall::Reply(const google::protobuf::Message& response) {
     ok = status.code() == 0 && status.error_code() == milvus::proto::common::Success;
   }
   Count(ok);
+  // Present also when empty: Node's client takes a missing status for null and trips over it.
+  if (&response == response_ && method_->mutable_status != nullptr) method_->mutable_status(response_);
   SendMessage(response);
 }
 
