@@ -421,7 +421,7 @@ TEST(Endpoints, NeedMessagesThatAreThereAndAnswerOneWay) {
   std::set<std::string_view> paths;
   for (const Endpoint& endpoint : endpoints) {
     EXPECT_TRUE(paths.insert(endpoint.path).second) << endpoint.path;
-    if (endpoint.needs != nullptr) EXPECT_TRUE(IsRequestMessage(endpoint.needs)) << endpoint.path;
+    EXPECT_TRUE(endpoint.needs == nullptr || IsRequestMessage(endpoint.needs)) << endpoint.path;
     EXPECT_NE(endpoint.now == nullptr, endpoint.later == nullptr) << endpoint.path;
   }
   EXPECT_FALSE(IsRequestMessage("NoSuchRequest"));
