@@ -548,11 +548,11 @@ class Workload:
             server.call("ReleaseCollection", server.m.ReleaseCollectionRequest(collection_name=name))
             server.call("DropCollection", server.m.DropCollectionRequest(collection_name=name))
             self.names.state[name] = "gone"
-        else:
-            for name in self.side:   # the open request of one not looked at stays open; no further rows go there
-                if self.side[name][0].open is not None:
-                    server.call("DropCollection", server.m.DropCollectionRequest(collection_name=name))
-                    self.names.state[name] = "gone"
+        # The open request of one not looked at stays open: no further rows may go there.
+        for name in self.side:
+            if self.side[name][0].open is not None and self.names.state[name] == "there":
+                server.call("DropCollection", server.m.DropCollectionRequest(collection_name=name))
+                self.names.state[name] = "gone"
         return wrong
 
     def tear_down(self, server):
