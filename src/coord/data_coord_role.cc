@@ -65,11 +65,14 @@ void DataCoordRole::AssignChannels() {
       ops.push_back(MetaOp::Put(key, Encode(changed[i])));
     }
     const auto revision = Commit(std::move(compares), std::move(ops));
+    // Somebody was faster: the watch brings what they wrote, and pokes this loop.
+    if (revision.status().code() == ErrorCode::kConflict) return;
     if (!revision.ok()) {
       LogWarn("assigning channels failed: {}", revision.status().ToString());
       deps_.timer->After(std::chrono::milliseconds(100), [this] { loop_->Poke(); });
       return;
     }
+    (void)deps_.catalog->WaitFor(*revision, kSeen);  // the next step decides on this
   }
 }
 
