@@ -75,6 +75,7 @@ struct Standalone::State {
   Status Register();
   Status Elect();
   void MakeRoles(MethodTable* methods);
+  void AddMetrics();
   CoordinatorDeps DepsFor(const std::string& role);
   void Stop();
 
@@ -241,6 +242,51 @@ void Standalone::State::MakeRoles(MethodTable* methods) {
   peers.querynode = query_node.get();
 }
 
+// Figures that are looked up when somebody asks; names are Milvus's.
+void Standalone::State::AddMetrics() {
+  const auto rows = [this](SegmentKind kind, auto of) {
+    double sum = 0;
+    for (const auto& segment : catalog->AllSegments()) {
+      if (segment->kind == kind && segment->state == SegmentState::kFlushed) sum += static_cast<double>(of(*segment));
+    }
+    return sum;
+  };
+  auto& metrics = Metrics();
+  metrics.AddCallback("milvus_rootcoord_collection_num", "Collections", {}, [this] {
+    return static_cast<double>(catalog->Collections("").size());
+  });
+  metrics.AddCallback("milvus_rootcoord_partition_num", "Partitions", {}, [this] {
+    double n = 0;
+    for (const auto& collection : catalog->Collections("")) n += static_cast<double>(collection->partitions.size());
+    return n;
+  });
+  metrics.AddCallback("milvus_rootcoord_credential_num", "Users", {}, [this] { return static_cast<double>(catalog->Users().size()); });
+  metrics.AddCallback("milvus_datacoord_segment_num", "Segments", {{"segment_state", "Flushed"}}, [rows] {
+    return rows(SegmentKind::kRows, [](const SegmentMeta&) { return 1; });
+  });
+  metrics.AddCallback("milvus_datacoord_segment_num", "Segments", {{"segment_state", "Growing"}}, [this] {
+    return static_cast<double>(data_node->GrowingSegments(CollectionId()).size());
+  });
+  metrics.AddCallback("milvus_datacoord_stored_rows_num", "Rows in flushed segments", {}, [rows] {
+    return rows(SegmentKind::kRows, [](const SegmentMeta& segment) { return segment.rows; });
+  });
+  metrics.AddCallback("milvus_datacoord_stored_binlog_size", "Bytes of flushed segments", {}, [rows] {
+    return rows(SegmentKind::kRows, [](const SegmentMeta& segment) { return segment.size_bytes; });
+  });
+  metrics.AddCallback("milvus_querynode_segment_num", "Loaded segments", {{"segment_state", "Sealed"}}, [this] {
+    return static_cast<double>(query_node->LoadedSegments(CollectionId()).size());
+  });
+  metrics.AddCallback("milvus_querynode_entity_num", "Rows of loaded segments", {}, [this] {
+    double n = 0;
+    for (const auto& segment : query_node->LoadedSegments(CollectionId())) n += static_cast<double>(segment.rows);
+    return n;
+  });
+  metrics.AddCallback("milvus_indexnode_index_task_num", "Index builds and compactions under way", {}, [this] {
+    return static_cast<double>(index_node->tasks_running());
+  });
+  metrics.AddCallback("saker_log_bytes", "Bytes of the log's files", {}, [this] { return static_cast<double>(log->size_bytes()); });
+}
+
 void Standalone::State::Stop() {
   if (std::exchange(stopped, true)) return;
   // No new work, then the loops, then what runs on the pools, then the stores that all of it uses.
@@ -284,6 +330,7 @@ Result<std::unique_ptr<Standalone>> Standalone::Start(const Config& config, Meth
   RETURN_IF_ERROR(s->Register());
   RETURN_IF_ERROR(s->Elect());
   s->MakeRoles(methods);
+  s->AddMetrics();
   AddRestRoutes(rest, s->proxy.get());
   RETURN_IF_ERROR(s->root_coord->Start().WithContext("preparing the catalog"));
   s->data_coord->Start();
