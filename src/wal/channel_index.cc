@@ -49,7 +49,7 @@ std::vector<LogPosition> ChannelIndex::Locate(LogOffset from, size_t limit) cons
   return out;
 }
 
-uint64_t ChannelIndex::oldest_file() const { return runs_.empty() ? ~uint64_t{0} : runs_.front().file->number; }
+uint64_t ChannelIndex::oldest_file() const { return runs_.empty() ? kNoFile : runs_.front().file->number; }
 
 bool ChannelIndex::missing() const {
   const LogOffset held_from = runs_.empty() ? state_.end : runs_.front().first;

@@ -27,6 +27,8 @@ struct LogPosition {
   uint32_t position = 0;
 };
 
+inline constexpr uint64_t kNoFile = ~uint64_t{0};
+
 class ChannelIndex {
  public:
   // A channel of which everything before `state.end` is in files that are not looked at any more.
@@ -40,7 +42,7 @@ class ChannelIndex {
   std::vector<LogPosition> Locate(LogOffset from, size_t limit) const;
   // The offsets and epochs of the fences that count, oldest first; the first may lie before begin.
   std::span<const std::pair<LogOffset, Epoch>> fences() const { return fences_; }
-  // The number of the oldest file that holds a record kept; ~0 if there is none.
+  // The number of the oldest file that holds a record kept; kNoFile if there is none.
   uint64_t oldest_file() const;
   // True if records are kept that no file given to Add() holds.
   bool missing() const;

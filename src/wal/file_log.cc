@@ -26,6 +26,7 @@ namespace {
 
 constexpr int64_t kMaxBatchBytes = 32 << 20;      // a batch takes no further request beyond this
 constexpr size_t kKeepBufferBytes = 8 << 20;      // a larger write buffer is given back
+constexpr int64_t kWorthReclaimingBytes = 4 << 20;  // a file with nothing needed in it is left once it is as long
 constexpr int64_t kMaxReadWindowBytes = 256 << 10;
 constexpr size_t kLocateRecords = 1024;           // positions copied under the mutex at a time
 
@@ -163,6 +164,7 @@ class FileLog final : public Log {
   void EncodeFrame(const LogFrame& frame, Request& request);
   void Publish(const std::vector<Request>& batch);
   void Fail(std::vector<Request>& batch, const Status& failure);
+  void LeaveDeadFile();
   void ReleaseFiles();
   void WriteMark();
   void CopyDurableState();
@@ -458,7 +460,22 @@ void FileLog::CopyDurableState() {
   for (const ChannelIndex& channel : channels_) pending_.push_back(channel.state());
 }
 
+// A file that nobody needs a record of is given up before it is full once it is worth it: otherwise a quiet log would
+// keep up to a file's size of what was flushed long ago.
+void FileLog::LeaveDeadFile() {
+  {
+    const MutexLock lock(state_mutex_);
+    for (const ChannelIndex& channel : channels_) {
+      if (channel.oldest_file() != kNoFile) return;
+    }
+  }
+  if (!tail_.writable() || tail_.end() < kWorthReclaimingBytes) return;
+  tail_.BeginNext();
+  if (const Status begun = PrepareTail(); !begun.ok()) LogWarn("{}", begun.message());  // the next batch tries again
+}
+
 void FileLog::ReleaseFiles() {
+  LeaveDeadFile();
   std::vector<std::string> released;
   {
     const MutexLock lock(state_mutex_);

@@ -332,6 +332,27 @@ TEST_F(FileLogTest, FilesGoWhenNoChannelNeedsThem) {
   EXPECT_EQ(*log->FencedEpoch(1), 1);
 }
 
+TEST_F(FileLogTest, ALongFileIsLeftWhenNothingInItIsNeeded) {
+  auto log = OpenSmall();
+  ASSERT_TRUE(log->Fence(0, 1, "").ok());
+  ASSERT_TRUE(log->Fence(1, 1, "").ok());
+  for (int i = 0; i < 6; ++i) Append(*log, 0, 1, std::string(1 << 20, 'x'));
+  EXPECT_GT(log->size_bytes(), 6 << 20);
+  const LogOffset end = *log->End(0);
+  ASSERT_TRUE(log->Truncate(0, end, 1).ok());
+  EXPECT_GT(log->size_bytes(), 6 << 20);  // channel 1 still has its fence there
+  ASSERT_TRUE(log->Truncate(1, *log->End(1), 1).ok());
+  for (int i = 0; i < 1000 && log->size_bytes() > (1 << 20); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_LT(log->size_bytes(), 1 << 20);
+  EXPECT_EQ(Files().size(), 1u);
+  Append(*log, 0, 1, "after");
+  log.reset();
+  log = OpenSmall();
+  EXPECT_EQ(*log->Begin(0), end);
+  EXPECT_EQ(*log->End(0), end + 1);
+  EXPECT_EQ(log->Read(0, end, 1 << 20)->front().payload, "after");
+}
+
 TEST_F(FileLogTest, AReaderKeepsWhatIsTruncatedUnderIt) {
   const auto log = OpenSmall(2000);
   ASSERT_TRUE(log->Fence(0, 1, "").ok());

@@ -25,6 +25,8 @@ class LogTail {
   Status Continue(std::shared_ptr<const LogFile> file, int64_t end, bool full);
   // Makes sure that there is a file to write to; sets *begun if it is a new one.
   Status Prepare(const std::vector<LogChannelState>& channels, uint64_t next_frame, bool* begun);
+  // The next Prepare() begins a new file.
+  void BeginNext() { must_begin_ = true; }
   // Refuses what would leave less than the reserve free.
   Status CheckRoom(int64_t bytes);
   // Writes `bytes` at end() and makes them durable.
