@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -503,7 +505,28 @@ class Binder {
       }
       nodes.push_back(std::move(operand.condition));
     }
+    if (!is_and) nodes = Merged(std::move(nodes));
+    if (nodes.size() == 1) return Condition(std::move(nodes.front()));
     return Condition(is_and ? AllOf(std::move(nodes)) : AnyOf(std::move(nodes)));
+  }
+
+  // a == 1 or a == 2 or … is a in [1, 2, …]: one look at each row (or one look-up) instead of one for each value.
+  std::vector<NodePtr> Merged(std::vector<NodePtr> nodes) const {
+    std::map<FieldId, std::vector<Value>> values;
+    std::vector<NodePtr> out;
+    for (NodePtr& node : nodes) {
+      std::set<FieldId> fields;
+      node->AddFields(fields);
+      if (fields.size() != 1 || !node->IsLimitOnly(*fields.begin())) {
+        out.push_back(std::move(node));
+        continue;
+      }
+      const std::optional<std::vector<Value>> some = node->LimitedTo(*fields.begin());
+      std::vector<Value>& all = values[*fields.begin()];
+      all.insert(all.end(), some->begin(), some->end());
+    }
+    for (auto& [field, all] : values) out.push_back(TestColumn(*schema_.Find(field), {}, AmongValues(std::move(all))));
+    return out;
   }
 
   Result<Operand> BindExists(const Expr& expr) {

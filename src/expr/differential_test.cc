@@ -430,8 +430,8 @@ TEST_P(Differential, AgreesWithTheNaiveEvaluator) {
     rows.push_back(row);
   }
   source.set_rows(700);
-  for (int i = 0; i < 3000; ++i) {
-    if (i == 1500) {
+  for (int i = 0; i < 1000; ++i) {
+    if (i == 500) {
       for (const char* field : {"i8", "i64", "f", "d", "b", "s", "a"}) ASSERT_TRUE(source.BuildIndex(field, "").ok());
     }
     const Predicate predicate = generator.Make(3);

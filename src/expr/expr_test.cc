@@ -198,6 +198,7 @@ TEST(Filter, SaysWhichKeysItIsLimitedTo) {
   EXPECT_FALSE(parse("s == 'x' and id in [3, 1]")->IsKeysOnly());
   EXPECT_THAT(parse("id in [1, 2] and id in [2, 3]")->LimitedToKeys()->ints, ElementsAre(2));
   EXPECT_THAT(parse("id == 1 or id == 2")->LimitedToKeys()->ints, ElementsAre(1, 2));
+  EXPECT_TRUE(parse("id == 1 or id in [2, 3]")->IsKeysOnly());
   EXPECT_THAT(parse("not (id not in [5])")->LimitedToKeys()->ints, ElementsAre(5));
 
   for (const char* text : {"id > 3", "id != 3", "id not in [3]", "not (id == 3)", "id == 1 or s == 'x'", "id + 1 == 2",

@@ -172,23 +172,23 @@ Result<std::unique_ptr<ScalarIndex>> FromFile(std::string_view file, std::unique
 }  // namespace
 
 Status CheckScalarIndexParams(std::string_view index_type, const FieldSchema& field, const KeyValues& params) {
-  const std::optional<IndexKind> kind = ParseKind(index_type, field.type);
-  if (!kind.has_value()) return Status(ErrorCode::kUnexpected, fmt::format("invalid index type: {}", index_type));
-  if (*kind == IndexKind::kSorted && !IsNumeric(field.type)) {
-    return Status(ErrorCode::kUnexpected, "STL_SORT are only supported on numeric field");
-  }
-  if (*kind == IndexKind::kTrie && !IsString(field.type)) {
-    return Status(ErrorCode::kUnexpected, "TRIE are only supported on varchar field");
-  }
   if (!CanBeIndexed(ValueType(field))) {
-    return Status(ErrorCode::kUnexpected, fmt::format("INVERTED are not supported on {} field", Name(field.type)));
+    return Status(ErrorCode::kParameterInvalid,
+                  fmt::format("create index on {0} field is not supported: invalid parameter[expected=supported field]"
+                              "[actual=create index on {0} field]",
+                              Name(field.type)));
   }
-  return Status::Ok();
+  const std::optional<IndexKind> kind = ParseKind(index_type, field.type);
+  const bool fits = kind == IndexKind::kInverted || (kind == IndexKind::kSorted && IsNumeric(field.type)) ||
+                    (kind == IndexKind::kTrie && IsString(field.type));
+  if (fits) return Status::Ok();
+  return Status(ErrorCode::kParameterInvalid,
+                fmt::format("index type not match: invalid parameter[expected={}][actual={}]", DefaultKind(field.type),
+                            index_type));
 }
 
 Result<std::unique_ptr<ScalarIndex>> BuildScalarIndex(std::string_view index_type, const ColumnView& column) {
   const std::optional<IndexKind> kind = ParseKind(index_type, column.type);
-  if (!kind.has_value()) return Status(ErrorCode::kUnexpected, fmt::format("invalid index type: {}", index_type));
   FieldSchema field;
   field.type = column.type;
   field.element_type = column.element_type;

@@ -15,7 +15,7 @@
 namespace saker {
 namespace {
 
-using ::testing::HasSubstr;
+using ::testing::Eq;
 
 struct Kind {
   const char* index;
@@ -272,8 +272,8 @@ TEST(ScalarIndex, AFloatIsFoundByItsDecimals) {
 TEST(ScalarIndex, KindsThatDoNotFitAreRefused) {
   FieldSchema field;
   field.type = DataType::kVarChar;
-  EXPECT_THAT(CheckScalarIndexParams("STL_SORT", field, {}).message(), HasSubstr("STL_SORT"));
-  EXPECT_THAT(CheckScalarIndexParams("FOO", field, {}).message(), HasSubstr("invalid index type: FOO"));
+  EXPECT_THAT(CheckScalarIndexParams("STL_SORT", field, {}).message(), Eq("index type not match: invalid parameter[expected=Trie][actual=STL_SORT]"));
+  EXPECT_EQ(CheckScalarIndexParams("FOO", field, {}).code(), ErrorCode::kParameterInvalid);
   EXPECT_TRUE(CheckScalarIndexParams("", field, {}).ok());
   EXPECT_TRUE(CheckScalarIndexParams("Trie", field, {}).ok());
   field.type = DataType::kInt64;
@@ -281,7 +281,9 @@ TEST(ScalarIndex, KindsThatDoNotFitAreRefused) {
   EXPECT_TRUE(CheckScalarIndexParams("STL_SORT", field, {}).ok());
   EXPECT_TRUE(CheckScalarIndexParams("AUTOINDEX", field, {}).ok());
   field.type = DataType::kJson;
-  EXPECT_FALSE(CheckScalarIndexParams("INVERTED", field, {}).ok());
+  EXPECT_THAT(CheckScalarIndexParams("INVERTED", field, {}).message(),
+              Eq("create index on JSON field is not supported: invalid parameter[expected=supported field]"
+                 "[actual=create index on JSON field]"));
   EXPECT_FALSE(CheckScalarIndexParams("", field, {}).ok());
   field.type = DataType::kBool;
   EXPECT_TRUE(CheckScalarIndexParams("", field, {}).ok());
