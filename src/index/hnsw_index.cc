@@ -327,7 +327,7 @@ void HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch
   constexpr int kSeeds = 32;
   const Bitmap& allowed = *request.allowed;
   const int degree = graph_.degree;
-  s.Room(static_cast<size_t>(degree) * (degree + 1) + kSeeds);
+  s.Room(static_cast<size_t>(degree) * 2 + kSeeds);
   Walk(from, kApproach, s);
   uint32_t near[kApproach];
   const int near_count = s.pool.size();

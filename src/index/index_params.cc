@@ -13,9 +13,8 @@ namespace {
 constexpr int64_t kIntMax = 2147483647;
 constexpr int64_t kMaxEf = 32768;
 
-Status Refused(std::string message) { return {ErrorCode::kParameterInvalid, std::move(message)}; }
-// Milvus 2.3 gives no code of its own to a refused index; clients see its catch-all.
-Status RefusedIndex(std::string message) { return {ErrorCode::kUnexpected, std::move(message)}; }
+// Milvus 2.3 gives no code of its own to refused parameters of indexes and searches; clients see its catch-all.
+Status Refused(std::string message) { return {ErrorCode::kUnexpected, std::move(message)}; }
 
 std::optional<double> Number(const std::string& text) {
   double value = 0;
@@ -41,7 +40,7 @@ Status CheckRange(const KeyValues& params, std::string_view key, int64_t low, in
   if (text == nullptr) return Status::Ok();
   const std::optional<int64_t> value = Integer(*text);
   if (value.has_value() && *value >= low && *value <= high) return Status::Ok();
-  return RefusedIndex(fmt::format("{} out of range: [{}, {}]", key, low, high));
+  return Refused(fmt::format("{} out of range: [{}, {}]", key, low, high));
 }
 
 // A search parameter that may be left out; 0 then.
@@ -90,7 +89,7 @@ Status CheckMetric(std::string_view index_type, Metric metric, DataType field_ty
   const bool bits = metric == Metric::kHamming || metric == Metric::kJaccard;
   const bool structure = metric == Metric::kSubstructure || metric == Metric::kSuperstructure;
   const auto refused = [](std::string_view supported) {
-    return RefusedIndex(fmt::format("metric type not found or not supported, supported: [{}]", supported));
+    return Refused(fmt::format("metric type not found or not supported, supported: [{}]", supported));
   };
   if (field_type == DataType::kBinaryVector) {
     if (index_type == "BIN_IVF_FLAT" && !bits) return refused("HAMMING JACCARD");
@@ -126,21 +125,21 @@ Metric DefaultMetric(DataType field_type) {
 }
 
 Status CheckIndexParams(std::string_view index_type, Metric metric, DataType field_type, int dim, const KeyValues& params) {
-  if (!Knows(index_type)) return RefusedIndex(fmt::format("invalid index type: {}", index_type));
+  if (!Knows(index_type)) return Refused(fmt::format("invalid index type: {}", index_type));
   const bool binary_index = index_type.starts_with("BIN_");
   const bool float_like = field_type == DataType::kFloatVector || field_type == DataType::kFloat16Vector ||
                           field_type == DataType::kBFloat16Vector || field_type == DataType::kInt8Vector;
   if (index_type == "AUTOINDEX") {
     if (!float_like && field_type != DataType::kBinaryVector) {
-      return RefusedIndex(fmt::format("AUTOINDEX does not support vectors of type {}", Name(field_type)));
+      return Refused(fmt::format("AUTOINDEX does not support vectors of type {}", Name(field_type)));
     }
   } else if (binary_index && field_type != DataType::kBinaryVector) {
-    return RefusedIndex("binary vector is only supported");
+    return Refused("binary vector is only supported");
   } else if (!binary_index && !float_like) {
-    return RefusedIndex("float vector is only supported");
+    return Refused("float vector is only supported");
   }
   if (dim <= 0) {
-    return RefusedIndex("failed to check vector dimension, should be larger than 0 and smaller than math.MaxInt");
+    return Refused("failed to check vector dimension, should be larger than 0 and smaller than math.MaxInt");
   }
   if (index_type == "HNSW" || index_type == "AUTOINDEX") {
     RETURN_IF_ERROR(CheckRange(params, "efConstruction", 1, kIntMax));

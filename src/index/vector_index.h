@@ -54,7 +54,7 @@ struct VectorSearchParams {
 using Cancelled = std::function<bool()>;
 
 struct VectorBuildOptions {
-  int threads = 1;        // extra threads the build may start and joins before it returns
+  int threads = 1;        // above 1: so many threads are started and joined before it returns; 1: the caller's own
   int nice = 10;          // their niceness, so that searches come first
   Cancelled cancelled;    // may be empty
 };
