@@ -525,7 +525,7 @@ Result<std::unique_ptr<VectorIndex>> OpenHnswIndex(const IndexFile& file, const 
     return Damaged("impossible parameters");
   }
   std::vector<float> center(meta.center_size);
-  std::memcpy(center.data(), meta_bytes.data() + sizeof(meta), meta.center_size * sizeof(float));
+  if (!center.empty()) std::memcpy(center.data(), meta_bytes.data() + sizeof(meta), center.size() * sizeof(float));
   auto encoder = std::make_unique<CodeEncoder>(file.header.type, file.header.metric, file.header.dim, std::move(center));
   if (meta.stride != static_cast<uint32_t>(encoder->stride())) return Damaged("the codes have another length than the vectors");
   const int64_t rows = file.header.rows;
