@@ -636,6 +636,9 @@ def loops(arguments):
                     victim = next(k for r in work.ranges["main_a"] for k in r.live)
                     server.delete("main_a", [victim])
                 wrong = work.check(server) if i else []
+                if wrong:   # for whoever looks for the cause: does it heal?
+                    time.sleep(1)
+                    print(f"    a second later: {len(work.check(server))} wrong", flush=True)
             except (RuntimeError, Refused, Broken) as e:
                 wrong = [f"after restart: {e}"]
             checked = time.time() - t
@@ -644,6 +647,8 @@ def loops(arguments):
                 print(f"loop {i}: {len(wrong)} wrong (seed {arguments.seed}, data kept in {top})", flush=True)
                 for w in wrong[:12]:
                     print(f"    {w}", flush=True)
+                json.dump({n: [[k, v] for r in work.ranges[n] for k, v in r.live.items()] for n in work.main},
+                          open(os.path.join(top, "expected.json"), "w"))
                 if child is not None:
                     child.kill()
                     child.wait()

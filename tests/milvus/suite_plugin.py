@@ -17,6 +17,7 @@ for _name in ("pyetcd",):
 
 def pytest_addoption(parser):
     parser.addoption("--tags", nargs="+", default=None, help="keep only tests that carry one of these tags")
+    parser.addoption("--every", type=int, default=1, help="keep every Nth test only: a sample")
     parser.addoption("--results", default=None, help="file that gets one line per test")
 
 
@@ -33,13 +34,12 @@ def pytest_collection_modifyitems(config, items):
         for name, reason in skips.items():
             if name in item.nodeid:
                 item.add_marker(pytest.mark.skip(reason=reason))
-    wanted = set(config.getoption("--tags") or ())
-    if not wanted:
-        return
-    keep, drop = [], []
+    wanted, every = set(config.getoption("--tags") or ()), config.getoption("--every")
+    keep, drop, at = [], [], 0
     for item in items:
         tags = {name for marker in item.iter_markers("tags") for name in _flat(marker.args)}
-        (keep if tags & wanted else drop).append(item)
+        at += not wanted or bool(tags & wanted)
+        (keep if (not wanted or tags & wanted) and at % every == 0 else drop).append(item)
     config.hook.pytest_deselected(items=drop)
     items[:] = keep
 
