@@ -56,8 +56,7 @@ Status Proxy::DropCollection(const CallContext& context, const std::string& name
 
 Status Proxy::RenameCollection(const CallContext& context, const std::string& from, const std::string& to_database,
                                const std::string& to) {
-  RETURN_IF_ERROR(CheckCollectionName(from, limits()));
-  RETURN_IF_ERROR(CheckCollectionName(to, limits()));
+  RETURN_IF_ERROR(CheckCollectionName(to, limits()));  // the old one is found or not
   const std::string& target = to_database.empty() ? context.database : to_database;
   RETURN_IF_ERROR(CheckDatabaseExists(context.database));
   RETURN_IF_ERROR(CheckDatabaseExists(target));
@@ -104,6 +103,11 @@ Status Proxy::CreatePartition(const CallContext& context, const std::string& col
   ASSIGN_OR_RETURN(const CollectionPtr collection, FindCollection(context, collection_name));
   if (collection->schema->PartitionKey() != nullptr) return Unexpected("disable create partition if partition key mode is used");
   RETURN_IF_ERROR(CheckPartitionName(name, true, limits()));
+  const auto partitions = static_cast<int64_t>(collection->partitions.size());
+  if (partitions >= limits().partitions && collection->FindPartition(name) == nullptr) {
+    return Unexpected(fmt::format("partition number ({}) exceeds max configuration ({}), collection: {}", partitions, limits().partitions,
+                                  collection->name));
+  }
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
   return Seen(context, root->CreatePartition(collection->id, name));

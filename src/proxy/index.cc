@@ -43,7 +43,8 @@ Status FillAutoIndex(const FieldSchema& field, KeyValues& flat, IndexMeta& index
     if (key == "index_type" || key == "metric_type" || OnlyMmap(key) || value.empty()) continue;
     return Unexpected("only metric type can be passed when use AutoIndex");
   }
-  Metric chosen = DefaultMetric(field.type);
+  // 2.3.5's default here is IP, unlike everywhere else and later.
+  Metric chosen = field.type == DataType::kBinaryVector ? DefaultMetric(field.type) : Metric::kIp;
   if (metric != nullptr && !metric->empty()) {
     ASSIGN_OR_RETURN(chosen, MetricOf(flat, field.type));
   }

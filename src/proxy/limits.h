@@ -18,10 +18,13 @@ struct ProxyLimits {
   int64_t nq = 16384;
   int64_t result_window = 16384;         // offset + limit of a query
   int64_t result_bytes = 100 << 20;      // of one query's answer
+  int64_t users = 100;
+  int64_t roles = 10;                    // admin and public among them
   int64_t user_name_length = 32;
   int64_t password_min = 6;
   int64_t password_max = 256;
-  int64_t partition_key_partitions = 16; // if the client names no number
+  int64_t partition_key_partitions = 64; // if the client names no number: 2.3.5's (later versions: 16)
+  int64_t partitions = 4096;             // of a collection
 };
 
 }  // namespace saker

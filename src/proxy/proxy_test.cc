@@ -165,7 +165,15 @@ TEST(Schemas, PartitionKeyAndDynamicField) {
   d.schema.fields.back().is_partition_key = true;
   d.schema.enable_dynamic_field = true;
   ASSERT_TRUE(CheckNewCollection(d, kLimits).ok());
-  EXPECT_EQ(d.partitions, 16);
+  EXPECT_EQ(d.partitions, 64);
+  d = Draft();
+  d.schema.fields.push_back(Field("k", DataType::kInt64));
+  d.schema.fields.back().is_partition_key = true;
+  d.partitions = 4097;
+  EXPECT_EQ(Refusal(d), "partition number (4097) exceeds max configuration (4096), collection: c");
+  d.partitions = 0;
+  d.schema.enable_dynamic_field = true;
+  ASSERT_TRUE(CheckNewCollection(d, kLimits).ok());
   ASSERT_NE(d.schema.DynamicField(), nullptr);
   EXPECT_EQ(d.schema.DynamicField()->name, "$meta");
 }

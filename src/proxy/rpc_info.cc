@@ -102,7 +102,7 @@ void MilvusService::GetMetrics(RequestContext& context, const wire::milvus::GetM
   const std::string name = fmt::format("standalone{}", p_->settings().node.value);
   respond.message().set_component_name(name);
   if (r.request().find("system_info") == std::string::npos) {
-    return respond.Fail(Status(ErrorCode::kMetricsNotFound, fmt::format("metric not found[metric={}]", r.request().substr(0, 200))));
+    return respond.Fail(Status(ErrorCode::kMetricsNotFound, "metric not found: only system_info is known"));
   }
   respond.message().set_response(fmt::format(
       R"({{"nodes_info":[{{"identifier":{0},"connected":[],"infos":{{"has_error":false,"error_reason":"","name":"{1}",)"

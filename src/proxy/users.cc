@@ -25,6 +25,9 @@ Status Proxy::CreateUser(const CallContext& context, const std::string& name, co
   RETURN_IF_ERROR(CheckUserName(name, limits()));
   RETURN_IF_ERROR(CheckPassword(password, limits()));
   if (catalog_->FindUser(name) != nullptr) return Unexpected(fmt::format("user already exists: {}", name));
+  if (static_cast<int64_t>(catalog_->Users().size()) >= limits().users) {
+    return Unexpected("unable to add user because the number of users has reached the limit");
+  }
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
   User user;
@@ -62,6 +65,9 @@ Status Proxy::DropUser(const CallContext& context, const std::string& name) {
 Status Proxy::CreateRole(const CallContext& context, const std::string& name) {
   RETURN_IF_ERROR(CheckEntityName(name, "role name", limits()));
   if (catalog_->FindRole(name) != nullptr || IsDefaultRole(name)) return Unexpected(fmt::format("role [name:\"{}\" ] already exists", name));
+  if (static_cast<int64_t>(catalog_->Roles().size()) >= limits().roles) {
+    return Unexpected("unable to create role because the number of roles has reached the limit");
+  }
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
   return Seen(context, root->CreateRole(name));

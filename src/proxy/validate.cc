@@ -210,6 +210,10 @@ Status CheckPartitionKey(CollectionDraft& draft, const ProxyLimits& limits) {
       return Unexpected("the specified partitions should be greater than 0 if partition key is used");
     }
     if (draft.partitions == 0) draft.partitions = static_cast<int32_t>(limits.partition_key_partitions);
+    if (draft.partitions > limits.partitions) {
+      return Unexpected(fmt::format("partition number ({}) exceeds max configuration ({}), collection: {}", draft.partitions,
+                                    limits.partitions, draft.schema.name));
+    }
     key = &field;
   }
   if (key == nullptr && draft.partitions != 0) {
