@@ -185,12 +185,13 @@ Status AppendDense(Json value, const FieldSchema& field, Column& column) {
 
 using SparsePairs = std::vector<std::pair<uint32_t, float>>;
 
-Status AddSparse(std::optional<int64_t> index, Json value, std::string_view shown_index, SparsePairs& pairs) {
-  if (!index.has_value() || *index < 0 || *index >= UINT32_MAX) {
+// index -1: what was given is none.
+Status AddSparse(int64_t index, Json value, std::string_view shown_index, SparsePairs& pairs) {
+  if (index < 0 || index >= UINT32_MAX) {
     return Wrong(fmt::format("an index in [0, {}) is expected, but is {}", UINT32_MAX, shown_index));
   }
   ASSIGN_OR_RETURN(const double number, Real(value, DataType::kFloat));
-  pairs.emplace_back(static_cast<uint32_t>(*index), static_cast<float>(number));
+  pairs.emplace_back(static_cast<uint32_t>(index), static_cast<float>(number));
   return {};
 }
 
@@ -198,7 +199,7 @@ Status ReadSparseLists(simdjson::dom::array indices, simdjson::dom::array values
   auto value = values.begin();
   for (const Json index : indices) {
     if (!(value != values.end())) return Wrong("there are more indices than values");
-    RETURN_IF_ERROR(AddSparse(WholeNumber(index), *value, Shown(index), pairs));
+    RETURN_IF_ERROR(AddSparse(WholeNumber(index).value_or(-1), *value, Shown(index), pairs));
     ++value;
   }
   return value != values.end() ? Wrong("there are more values than indices") : Status();
@@ -217,7 +218,7 @@ Status AppendSparse(Json value, Column& column) {
       int64_t index = 0;
       const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), index);
       const bool whole = error == std::errc() && end == key.data() + key.size();
-      RETURN_IF_ERROR(AddSparse(whole ? std::optional(index) : std::nullopt, number, key.substr(0, 50), pairs));
+      RETURN_IF_ERROR(AddSparse(whole ? index : -1, number, key.substr(0, 50), pairs));
     }
   }
   std::sort(pairs.begin(), pairs.end());
