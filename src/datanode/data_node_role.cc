@@ -41,6 +41,7 @@ std::chrono::milliseconds DataNodeRole::Reconcile() {
   SealRequested();
   RelievePressure();
   ReleaseServed();
+  ForgetAwaited();
   MoveCheckpoints();
   return FlushAged();
 }
@@ -77,6 +78,7 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     channel.epoch = assignment.epoch;
     StepDown(assignment.channel, "replaying");  // forgets what an earlier ownership left in memory
     status = Replay(assignment.channel, assignment.epoch, *fence, seen);
+    if (status.ok()) AwaitUnserved(assignment.channel);
   } else {
     status = fence.status();
   }
@@ -198,6 +200,50 @@ Timestamp DataNodeRole::CommittedDeletesUntil(const ShardKey& key) const {
     if (segment->kind == SegmentKind::kDeletes) until = std::max(until, segment->max_ts);
   }
   return until;
+}
+
+namespace {
+
+bool Serves(const Placement* placement, SegmentId segment) {
+  if (placement == nullptr) return false;
+  return std::any_of(placement->segments.begin(), placement->segments.end(),
+                     [&](const SegmentPlacement& placed) { return placed.segment == segment && placed.serving; });
+}
+
+}  // namespace
+
+// The outputs of compactions are left out: their inputs are in the route until they are.
+void DataNodeRole::AwaitUnserved(ChannelId channel) {
+  for (const auto& segment : deps_.catalog->AllSegments()) {
+    if (segment->channel != channel || segment->kind != SegmentKind::kRows || !segment->compacted_from.empty()) continue;
+    if (!IsAwaited(segment->collection, segment->id)) continue;
+    if (Serves(deps_.catalog->FindPlacement(segment->collection).get(), segment->id)) continue;
+    MutexLock lock(shards_mutex_);
+    awaited_[segment->collection].insert(segment->id);
+  }
+}
+
+bool DataNodeRole::IsAwaited(CollectionId id, SegmentId segment) const {
+  const auto meta = deps_.catalog->FindSegment(segment);
+  if (meta == nullptr || meta->state == SegmentState::kDropped) return false;
+  const CollectionPtr collection = deps_.catalog->GetCollection(id);
+  return collection != nullptr && collection->load.loaded && collection->FindPartition(meta->partition) != nullptr &&
+         collection->IsLoaded(meta->partition);
+}
+
+void DataNodeRole::ForgetAwaited() {
+  MutexLock lock(shards_mutex_);
+  for (auto it = awaited_.begin(); it != awaited_.end();) {
+    const auto placement = deps_.catalog->FindPlacement(it->first);
+    std::erase_if(it->second, [&](SegmentId segment) {
+      if (!IsAwaited(it->first, segment)) return true;
+      if (!Serves(placement.get(), segment)) return false;
+      auto& min = min_route_[it->first];  // reads on an older route would miss it
+      min = std::max(min, placement->version);
+      return true;
+    });
+    it = it->second.empty() ? awaited_.erase(it) : std::next(it);
+  }
 }
 
 void DataNodeRole::StepDown(ChannelId channel, const std::string& why) {

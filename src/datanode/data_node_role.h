@@ -94,6 +94,8 @@ class DataNodeRole : public DataNode {
   Status Replay(ChannelId channel, Epoch epoch, LogOffset fence, Timestamp& seen);
   void ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
   Timestamp CommittedDeletesUntil(const ShardKey& key) const;
+  void AwaitUnserved(ChannelId channel);
+  bool IsAwaited(CollectionId collection, SegmentId segment) const;
   void StepDown(ChannelId channel, const std::string& why);
 
   // Flushing.
@@ -106,6 +108,7 @@ class DataNodeRole : public DataNode {
   void ForgetShard(const ShardKey& key);
   std::chrono::milliseconds FlushAged();
   void ReleaseServed();
+  void ForgetAwaited();
   void ForgetDropped();
   void MoveCheckpoints();
 
@@ -133,6 +136,9 @@ class DataNodeRole : public DataNode {
   mutable Mutex shards_mutex_;
   std::map<ShardKey, std::shared_ptr<Shard>> shards_ GUARDED_BY(shards_mutex_);
   std::unordered_map<CollectionId, int64_t> min_route_ GUARDED_BY(shards_mutex_);
+  // Segments that were committed, but served nowhere, when this node took their channel over: there is no growing copy
+  // any more, so reads have to wait for a route that has them.
+  std::map<CollectionId, std::set<SegmentId>> awaited_ GUARDED_BY(shards_mutex_);
 
   Mutex channels_mutex_;  // guards Channel::taking_over and epochs while they change
 

@@ -55,6 +55,12 @@ Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(c
   }
   // After collecting: a release raises the minimum first and forgets the segment then.
   MutexLock lock(shards_mutex_);
+  if (const auto awaited = awaited_.find(leg.collection); awaited != awaited_.end()) {
+    for (const SegmentId segment : awaited->second) {
+      if (std::binary_search(leg.sealed.begin(), leg.sealed.end(), segment) || !IsAwaited(leg.collection, segment)) continue;
+      return Status(ErrorCode::kStaleRoute, "segment " + std::to_string(segment.value) + " is not served yet");
+    }
+  }
   const auto min = min_route_.find(leg.collection);
   if (min != min_route_.end() && leg.route_version < min->second) {
     return Status(ErrorCode::kStaleRoute, "route version " + std::to_string(leg.route_version) + " is outdated, need " +
