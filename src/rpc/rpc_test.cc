@@ -55,7 +55,7 @@ class Door : public testing::Test {
           }
           if (request.collection_name() == "forgotten") return;
           if (request.collection_name() == "later") {
-            late_ = std::thread([respond] {
+            late_.Post([respond] {
               std::this_thread::sleep_for(std::chrono::milliseconds(30));
               respond.message().set_collection_name("late");
               respond.Send();
@@ -89,7 +89,7 @@ class Door : public testing::Test {
     channel_ = NewChannel();
   }
   void TearDown() override {
-    if (late_.joinable()) late_.join();
+    late_.Stop();
     http_.Stop();
     server_.reset();
     pool_.Stop();
@@ -169,7 +169,7 @@ class Door : public testing::Test {
   HttpServer http_{HttpLimits{.body_bytes = 1 << 20}};
   std::unique_ptr<RpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
-  std::thread late_;
+  ThreadPool late_{"late", 1};
 };
 
 TEST_F(Door, AnswersCalls) {

@@ -53,7 +53,7 @@ void ReadMetadata(const grpc::GenericCallbackServerContext& from, RequestContext
 class WireCall final : public RpcCall, public grpc::ServerGenericBidiReactor {
  public:
   WireCall(const MethodTable* table, const RpcMethod* method, grpc::GenericCallbackServerContext* wire)
-      : RpcCall(method), table_(table), wire_(wire) {
+      : RpcCall(method), table_(table) {
     ReadMetadata(*wire, context());
     StartRead(&buffer_);
   }
@@ -91,7 +91,6 @@ class WireCall final : public RpcCall, public grpc::ServerGenericBidiReactor {
   }
 
   const MethodTable* const table_;
-  grpc::GenericCallbackServerContext* const wire_;
   grpc::ByteBuffer buffer_;  // first the request, then the response
 };
 
