@@ -102,9 +102,9 @@ class HnswIndex : public VectorIndex {
 
   void FindLongest();
   void Walk(Candidate from, int ef, HnswScratch& s) const;
-  // The walk that suits the request's filter.
-  void WalkFor(const Request& request, Candidate from, HnswScratch& s) const;
-  void WalkFiltered(Candidate from, const Request& request, HnswScratch& s) const;
+  // The walk that suits the request's filter. False: scanning is cheaper, as turned out on the way.
+  bool WalkFor(const Request& request, Candidate from, HnswScratch& s) const;
+  bool WalkFiltered(Candidate from, const Request& request, HnswScratch& s) const;
   // Nodes not yet seen that pass, of an expanded node: its neighbours and, where few of those pass, theirs.
   int GatherPassing(uint32_t node, const Bitmap& allowed, int limit, HnswScratch& s) const;
   void SeedFrom(const Bitmap& allowed, int seeds, HnswScratch& s) const;
@@ -219,7 +219,7 @@ void HnswIndex::Search(const uint8_t* query, const VectorSearchParams& params, c
 void HnswIndex::SearchGraph(const Request& request, int refine, std::vector<Neighbor>& out) const {
   HnswScratch& s = ThreadHnswScratch();
   const Candidate from = DescendUpperLevels(graph_, s.query, s);
-  WalkFor(request, from, s);
+  if (!WalkFor(request, from, s)) return SearchScan(request, out);
   TakeRows(s.pool, request.allowed, static_cast<size_t>(refine), s);
   Refine(request, s, out);
 }
@@ -308,33 +308,43 @@ void HnswIndex::SeedFrom(const Bitmap& allowed, int seeds, HnswScratch& s) const
   ScoreInto(count, s.pool, s);
 }
 
-void HnswIndex::WalkFor(const Request& request, Candidate from, HnswScratch& s) const {
+bool HnswIndex::WalkFor(const Request& request, Candidate from, HnswScratch& s) const {
   constexpr double kMostPass = 0.4;
-  if (request.allowed == nullptr) return Walk(from, request.ef, s);
+  if (request.allowed == nullptr) {
+    Walk(from, request.ef, s);
+    return true;
+  }
   const double pass = static_cast<double>(request.allowed_count) / static_cast<double>(graph_.nodes);
   if (pass >= kMostPass) {
     // A somewhat wider walk over all rows finds enough of those that pass, unless the filter opposes the query.
     Walk(from, static_cast<int>(request.ef / pass), s);
     int passing = 0;
     for (int i = 0; i < s.pool.size(); ++i) passing += Passes(s.pool.Id(i), *request.allowed) ? 1 : 0;
-    if (passing >= request.ef * 3 / 4) return;
+    if (passing >= request.ef * 3 / 4) return true;
   }
-  WalkFiltered(from, request, s);
+  return WalkFiltered(from, request, s);
 }
 
-void HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch& s) const {
+bool HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch& s) const {
   constexpr int kApproach = 16;  // the unfiltered walk to the query's surroundings
-  constexpr int kSeeds = 32;
+  constexpr int kSeeds = 32, kManySeeds = 128;
   const Bitmap& allowed = *request.allowed;
   const int degree = graph_.degree;
-  s.Room(static_cast<size_t>(degree) * 2 + kSeeds);
+  s.Room(static_cast<size_t>(degree) * 2 + kManySeeds);
   Walk(from, kApproach, s);
   uint32_t near[kApproach];
   const int near_count = s.pool.size();
   for (int i = 0; i < near_count; ++i) near[i] = s.pool.Id(i);
   s.visited.Begin(graph_.nodes);
   const double pass = static_cast<double>(request.allowed_count) / static_cast<double>(graph_.nodes);
-  s.pool.Reset(pass < kFewPass ? request.ef * 2 : request.ef);
+  int near_passing = 0;
+  for (int i = 0; i < near_count; ++i) near_passing += Passes(near[i], allowed) ? 1 : 0;
+  // Few pass at all, or few where the query is: the way to those that do is less certain, so more of it is looked at.
+  const bool opposed = near_passing < 0.5 * pass * near_count;
+  Request wider = request;
+  wider.ef = pass < kFewPass || (opposed && near_passing == 0) ? request.ef * 2 : opposed ? request.ef * 3 / 2 : request.ef;
+  if (opposed && pass >= kFewPass && ScanIsCheaper(wider)) return false;
+  s.pool.Reset(wider.ef);
   for (int i = 0; i < near_count; ++i) {
     if (Passes(near[i], allowed) && s.visited.Mark(near[i])) {
       s.ids[0] = near[i];
@@ -342,7 +352,7 @@ void HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch
     }
   }
   for (int i = 0; i < near_count && i < 4; ++i) ScoreInto(GatherPassing(near[i], allowed, degree, s), s.pool, s);
-  if (s.pool.size() < kSeeds) SeedFrom(allowed, kSeeds, s);
+  if (opposed || s.pool.size() < kSeeds) SeedFrom(allowed, opposed ? kManySeeds : kSeeds, s);
   Candidate next;
   while (s.pool.Next(&next)) {
     if (const uint32_t peek = s.pool.Peek(); peek != kNoNode) {
@@ -351,6 +361,7 @@ void HnswIndex::WalkFiltered(Candidate from, const Request& request, HnswScratch
     }
     ScoreInto(GatherPassing(next.id, allowed, degree, s), s.pool, s);
   }
+  return true;
 }
 
 void HnswIndex::TakeRows(const CandidatePool& pool, const Bitmap* allowed, size_t limit, HnswScratch& s) const {
@@ -410,7 +421,7 @@ void HnswIndex::SearchRange(Request request, std::vector<Neighbor>& out) const {
     }
     HnswScratch& s = ThreadHnswScratch();
     const Candidate from = DescendUpperLevels(graph_, s.query, s);
-    WalkFor(request, from, s);
+    if (!WalkFor(request, from, s)) return SearchExact(request, out);
     TakeRows(s.pool, request.allowed, static_cast<size_t>(request.ef), s);
     const int beyond = Refine(request, s, out);
     const size_t found = out.size() - before;

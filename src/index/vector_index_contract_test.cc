@@ -406,6 +406,87 @@ TEST(HnswIp, FindsLongVectorsOnUnnormalisedData) {
   }
 }
 
+// Enough rows that a search with a filter or a range walks the graph; with those of the suite above it scans.
+class HnswWalks : public ::testing::Test {
+ protected:
+  static constexpr int64_t kRows = 30000;
+  static constexpr int kQueries = 100;
+  static void SetUpTestSuite() {
+    data_ = std::make_unique<Data>(MakeFloats(kRows, kQueries, 16, 21));
+    for (int64_t i = 0; i < 3000; i += 3) std::memcpy(data_->floats(i + 1), data_->floats(i), 16 * 4);  // pairs
+    auto built = BuildVectorIndex("HNSW", Metric::kL2, {{"M", "12"}, {"efConstruction", "80"}}, data_->view(), {});
+    ASSERT_TRUE(built.ok());
+    index_ = std::move(*built);
+  }
+  static void TearDownTestSuite() {
+    index_.reset();
+    data_.reset();
+  }
+  static double Recall(const VectorSearchParams& params, const Bitmap* allowed) {
+    size_t hits = 0, wanted = 0;
+    const int64_t count = allowed == nullptr ? kRows : allowed->Count();
+    for (int q = 0; q < kQueries; ++q) {
+      std::vector<Neighbor> found;
+      index_->Search(data_->query(q), params, allowed, count, found);
+      TopK top(params.k);
+      ExactSearch(data_->view(), Metric::kL2, data_->query(q), params, allowed, 0, top);
+      const auto truth = top.TakeSorted();
+      EXPECT_LE(found.size(), truth.size());
+      for (const Neighbor& n : found) {
+        EXPECT_TRUE(allowed == nullptr || allowed->Test(n.row));
+        hits += !truth.empty() && n.distance <= truth.back().distance ? 1 : 0;
+      }
+      wanted += truth.size();
+    }
+    EXPECT_GT(wanted, 0u);
+    return static_cast<double>(hits) / static_cast<double>(std::max<size_t>(1, wanted));
+  }
+  static std::unique_ptr<Data> data_;
+  static std::unique_ptr<VectorIndex> index_;
+};
+std::unique_ptr<Data> HnswWalks::data_;
+std::unique_ptr<VectorIndex> HnswWalks::index_;
+
+TEST_F(HnswWalks, RandomFilters) {
+  EXPECT_GE(Recall({.k = 5, .ef = 24}, nullptr), 0.95);
+  std::mt19937 rng(8);
+  for (const double rate : {0.1, 0.2, 0.5, 0.9}) {
+    Bitmap allowed(kRows);
+    for (int64_t i = 0; i < kRows; ++i) {
+      if (std::uniform_real_distribution<>()(rng) < rate) allowed.Set(i);
+    }
+    EXPECT_GE(Recall({.k = 5, .ef = 24}, &allowed), 0.95) << rate;
+  }
+}
+
+TEST_F(HnswWalks, FiltersThatFollowOrOpposeTheQueries) {
+  for (const bool near : {true, false}) {
+    std::vector<Neighbor> order;
+    for (int64_t i = 0; i < kRows; ++i) {
+      const float d = ExactDistance(data_->type, Metric::kL2, data_->dim, data_->query(3), data_->view().Row(i));
+      order.push_back({near ? d : -d, i});
+    }
+    std::sort(order.begin(), order.end());
+    for (const int64_t count : {kRows / 8, kRows / 2}) {
+      Bitmap allowed(kRows);
+      for (int64_t i = 0; i < count; ++i) allowed.Set(order[i].row);
+      EXPECT_GE(Recall({.k = 5, .ef = 40}, &allowed), 0.95) << near << ' ' << count;
+    }
+  }
+}
+
+TEST_F(HnswWalks, Ranges) {
+  Bitmap half(kRows);
+  for (int64_t i = 0; i < kRows; i += 2) half.Set(i);
+  for (const float end : {3.0f, 5.0f, 8.0f}) {
+    for (const float begin : {0.0f, end / 2}) {
+      const VectorSearchParams params{.k = 50, .ef = 24, .has_range = true, .max_distance = end, .min_distance = begin};
+      EXPECT_GE(Recall(params, nullptr), 0.95) << begin << ' ' << end;
+      EXPECT_GE(Recall(params, &half), 0.95) << begin << ' ' << end;
+    }
+  }
+}
+
 TEST(HnswTypes, HalfPrecisionAndBytes) {
   for (const DataType type : {DataType::kFloat16Vector, DataType::kBFloat16Vector, DataType::kInt8Vector}) {
     std::mt19937 rng(2);
