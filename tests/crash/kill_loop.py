@@ -193,6 +193,8 @@ class Broken(Exception):
 
 
 class Server:
+    slow = []   # calls that took more than 3 s, whatever came of them
+
     def __init__(self, address):
         import grpc
         from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
@@ -205,6 +207,7 @@ class Server:
         self.channel.close()
 
     def call(self, method, request, timeout=20):
+        begin = time.time()
         try:
             reply = getattr(self.stub, method)(request, timeout=timeout)
         except self.grpc.RpcError as e:
@@ -214,6 +217,9 @@ class Server:
             raise Refused(f"{method}: {e.code().name} {e.details()}") from None
         except ValueError as e:   # the channel was closed
             raise Broken(str(e)) from None
+        finally:
+            if time.time() - begin > 3:
+                Server.slow.append(f"{method} {time.time() - begin:.1f} s")
         status = reply if isinstance(reply, self.common.Status) else reply.status
         if status.code or status.error_code:
             raise Refused(f"{method}: code {status.code} {status.error_code} {status.reason}")
@@ -236,11 +242,14 @@ class Server:
             collection_name=name, field_name="v", extra_params=self.pairs(index_type=kind, metric_type="L2", params=params)))
 
     def load(self, name):
+        begin = time.time()
         self.call("LoadCollection", self.m.LoadCollectionRequest(collection_name=name, replica_number=1))
         end = time.time() + 30
         while time.time() < end:
             try:
                 if self.call("GetLoadingProgress", self.m.GetLoadingProgressRequest(collection_name=name)).progress >= 100:
+                    if time.time() - begin > 3:
+                        Server.slow.append(f"loading {name} {time.time() - begin:.1f} s")
                     return
             except Refused:
                 pass
@@ -681,6 +690,8 @@ def loops(arguments):
     print("operations: " + ", ".join(f"{k} {v}" for k, v in sorted(work.counts.items())))
     for s in work.surprises:
         print(f"refused: {s[:200]}")
+    if Server.slow:
+        print("slow calls: " + ", ".join(Server.slow[:20]))
     done = len(start_times) - 1
     print(f"{done} kills in {time.time() - began:.0f} s, start p50 {sorted(start_times)[len(start_times) // 2] * 1e3:.0f} ms; "
           f"{sum(len(w) for _, w in failures)} wrong")
