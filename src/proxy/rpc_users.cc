@@ -157,7 +157,8 @@ void MilvusService::SelectGrant(RequestContext& context, const wire::milvus::Sel
   const auto& entity = r.entity();
   if (!r.has_entity()) return respond.Fail(InvalidParameter("the grant entity in the request is nil"));
   if (!entity.has_role()) return respond.Fail(InvalidParameter("the role entity in the grant entity is nil"));
-  const auto grants = p_->SelectGrants(entity.role().name(), entity.has_object() ? entity.object().name() : "", entity.object_name(), entity.db_name());
+  const auto grants = p_->SelectGrants(entity.role().name(), entity.has_object() ? entity.object().name() : "", entity.object_name(),
+                                       Context(context, entity.db_name(), true).database);
   if (!grants.ok()) {
     const bool own = grants.status().code() == ErrorCode::kUnexpected;
     SetStatus(grants.status(), own ? wire::common::SelectGrantFailure : ToWire(grants.status().code()).legacy, respond.message().mutable_status());

@@ -81,12 +81,16 @@ Status Proxy::DropRole(const CallContext& context, const std::string& name, bool
   }
   const auto role = catalog_->FindRole(name);
   if (role == nullptr) return Unexpected(kNoRole);
-  if (!force && !role->grants.empty()) {
+  // As 2.3.5, which looks at grants in the default database (or in all) only.
+  const bool in_use = std::any_of(role->grants.begin(), role->grants.end(), [](const Grant& grant) {
+    return grant.database == kDefaultDatabase || grant.database == kAnyWord;
+  });
+  if (!force && in_use) {
     return Unexpected("fail to drop the role that it has privileges. Use REVOKE API to revoke privileges");
   }
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
-  return Seen(context, root->DropRole(name, force));
+  return Seen(context, root->DropRole(name, /*force=*/true));
 }
 
 Status Proxy::OperateUserRole(const CallContext& context, const std::string& user, const std::string& role, bool add) {
