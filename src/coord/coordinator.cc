@@ -11,6 +11,12 @@ Result<Revision> Coordinator::Commit(std::vector<Compare> compares, std::vector<
   return deps_.meta->Commit(compares, ops);
 }
 
+Result<Revision> Coordinator::Seen(Result<Revision> revision) const {
+  if (!revision.ok()) return revision;
+  RETURN_IF_ERROR(deps_.catalog->WaitFor(*revision, std::chrono::milliseconds(5'000)));
+  return revision;
+}
+
 std::string Coordinator::NameOf(CollectionId id) const {
   const CollectionPtr collection = deps_.catalog->GetCollection(id);
   return collection == nullptr ? std::to_string(id.value) : collection->name;

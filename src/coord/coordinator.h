@@ -30,6 +30,8 @@ class Coordinator {
 
  protected:
   Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) const;
+  // Waits until this process's own view has the change: the next one is decided on it.
+  Result<Revision> Seen(Result<Revision> revision) const;
   // A name for messages: "default.books" or the id when it is gone.
   std::string NameOf(CollectionId id) const;
   Result<CollectionPtr> Living(CollectionId id) const;

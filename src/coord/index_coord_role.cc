@@ -36,12 +36,6 @@ void IndexCoordRole::Stop() {
   loop_->Stop();
 }
 
-Result<Revision> IndexCoordRole::Seen(Result<Revision> revision) {
-  if (!revision.ok()) return revision;
-  RETURN_IF_ERROR(deps_.catalog->WaitFor(*revision, std::chrono::milliseconds(5'000)));
-  return revision;
-}
-
 Result<Revision> IndexCoordRole::CreateIndex(CollectionId id, const IndexMeta& index) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
   ASSIGN_OR_RETURN(const int64_t index_id, deps_.next_ids(1));

@@ -27,7 +27,6 @@ class IndexCoordRole : public IndexCoord, private Coordinator {
   std::chrono::milliseconds Step();
   bool ScheduleBuilds(CollectionId id);    // false: again later
   void RemoveDropped(CollectionId id);
-  Result<Revision> Seen(Result<Revision> revision);
 
   DirtyCollections dirty_;
   mutable Mutex mutex_;

@@ -32,7 +32,6 @@ struct PlacementInput {
   std::vector<NodeId> nodes;                           // living querynodes
   std::map<NodeId, int64_t> load;                      // rows held by each, for balance
   std::map<NodeId, std::set<SegmentId>> reported;      // what each says it holds of this collection
-  std::set<NodeId> silent;                             // nodes that have not reported since this coordinator leads
 };
 struct PlacementPlan {
   bool remove = false;                                 // the placement is to be deleted

@@ -24,12 +24,6 @@ void QueryCoordRole::Stop() {
   loop_->Stop();
 }
 
-Result<Revision> QueryCoordRole::Seen(Result<Revision> revision) {
-  if (!revision.ok()) return revision;
-  RETURN_IF_ERROR(deps_.catalog->WaitFor(*revision, std::chrono::milliseconds(5'000)));
-  return revision;
-}
-
 Result<Revision> QueryCoordRole::Load(CollectionId id, const std::vector<PartitionId>& partitions, int32_t replicas,
                                       const std::vector<FieldId>& fields) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));

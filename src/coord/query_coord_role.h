@@ -27,7 +27,6 @@ class QueryCoordRole : public QueryCoord, private Coordinator {
  private:
   std::chrono::milliseconds Step();
   bool PlaceCollection(CollectionId id);   // false: again soon
-  Result<Revision> Seen(Result<Revision> revision);
 
   DirtyCollections dirty_;
   mutable Mutex mutex_;

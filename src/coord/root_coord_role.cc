@@ -9,7 +9,6 @@
 namespace saker {
 namespace {
 
-constexpr auto kOwnView = std::chrono::milliseconds(5'000);
 constexpr int kPartitionsWithKey = 16;
 
 std::string DatabaseShown(const std::string& name) { return name.empty() ? std::string(kDefaultDatabase) : name; }
@@ -58,12 +57,6 @@ Status RootCoordRole::Start() {
                 {MetaOp::Put(DatabaseKey(database.id), Encode(database)), MetaOp::Put(UserKey(root.name), Encode(root)),
                  MetaOp::Put(RoleKey(admin.name), Encode(admin)), MetaOp::Put(RoleKey(open.name), Encode(open))})
       .status();
-}
-
-Result<Revision> RootCoordRole::Seen(Result<Revision> revision) {
-  if (!revision.ok()) return revision;
-  RETURN_IF_ERROR(deps_.catalog->WaitFor(*revision, kOwnView));
-  return revision;
 }
 
 Result<Revision> RootCoordRole::Change(std::vector<Compare> compares, std::vector<MetaOp> ops) {

@@ -56,7 +56,6 @@ class RootCoordRole : public RootCoord, private Coordinator {
   // Commits and waits until this process's own view has it: the next change is decided on it.
   Result<Revision> Change(std::vector<Compare> compares, std::vector<MetaOp> ops) REQUIRES(mutex_);
   Result<Revision> Update(CollectionId id, const CatalogWriter::Change& change, Collection* after = nullptr) REQUIRES(mutex_);
-  Result<Revision> Seen(Result<Revision> revision);
   Result<DatabaseId> DatabaseOf(const std::string& name) const;
   // The collection's owners refuse older versions from now on (protocol.md, rule 17).
   Status Barrier(const Collection& collection, const std::vector<PartitionId>& dropped_partitions);
