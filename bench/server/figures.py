@@ -402,7 +402,7 @@ class Bench:
                 break
             before = now
             time.sleep(3)
-        for ef in (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384):
+        for ef in (10, 12, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 256, 384):
             frames = [search_request(name, q, 10, d.metric, ef) for q in d.q]
             result, answers = self.replay("Search", frames, 8, 0, True)
             r = recall(hits(answers), d.true)

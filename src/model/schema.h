@@ -147,12 +147,15 @@ struct SegmentMeta {
   Timestamp min_ts = 0;
   Timestamp max_ts = 0;
   Timestamp deletes_until = 0;         // deletes of this shard up to here are already in its files
+  Timestamp dropped_until = 0;         // the last delete whose row was left out: a read before it would miss the row
   int64_t log_end = 0;                 // log offset after its last record: the tombstone may go once the checkpoint passed
   Epoch epoch = 0;                     // of the owner, or the job, that wrote it
   std::string manifest;                // object name
   std::vector<SegmentIndex> indexes;
   std::vector<SegmentId> compacted_from;
 
+  // Its rows are part of the collection: neither a file of deletes nor one that ended.
+  bool IsLiveRows() const { return kind == SegmentKind::kRows && state == SegmentState::kFlushed; }
   const SegmentIndex* FindIndex(IndexId index) const;
 };
 

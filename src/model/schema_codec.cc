@@ -196,7 +196,8 @@ void Fields(Codec& codec, T& c) {
 template <typename Codec, Is<SegmentMeta> T>
 void Fields(Codec& codec, T& s) {
   codec(s.id), codec(s.collection), codec(s.partition), codec(s.channel), codec(s.kind), codec(s.state);
-  codec(s.rows), codec(s.deleted_rows), codec(s.size_bytes), codec(s.min_ts), codec(s.max_ts), codec(s.deletes_until);
+  codec(s.rows), codec(s.deleted_rows), codec(s.size_bytes), codec(s.min_ts), codec(s.max_ts);
+  codec(s.deletes_until), codec(s.dropped_until);
   codec(s.log_end), codec(s.epoch), codec(s.manifest), codec(s.indexes), codec(s.compacted_from);
 }
 template <typename Codec, Is<Database> T>

@@ -33,6 +33,8 @@ struct ReadPointRequest {
   std::vector<ChannelId> channels;
   ConsistencyLevel level = ConsistencyLevel::kBounded;
   Timestamp at_least = 0;           // the maximum of other owners' answers, or 0
+  bool iterator = false;            // reads at the same timestamp will follow: see OldestPin
+  Timestamp pinned_at = 0;          // an iterator's later pages: where its first one was read; 0: this is the first
 };
 struct ReadPoint {
   Timestamp ts = 0;                 // everything acknowledged is at or before; nothing will be stamped at or before
@@ -87,6 +89,9 @@ class DataNode {
   // kCompacted if deletes after `after` may have been forgotten here: they are in committed delete segments.
   virtual Result<DeleteStream> Deletes(const DeleteStreamRequest& request) = 0;
   virtual std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId collection) = 0;  // 0: of all
+  // The oldest timestamp at which an iterator may still read; kMaxTimestamp: none. What was deleted later is to be kept.
+  // Pins are of this process: after its end an iterator may be told that its rows are gone. protocol.md rule 5.
+  virtual Timestamp OldestPin(CollectionId collection) = 0;
   // Refuses the collection's (or a partition's) older versions from now on; logged before it returns. Of a drop the
   // growing rows are forgotten. protocol.md rule 17.
   virtual Status BarrierCollection(CollectionId collection, const std::vector<ChannelId>& channels, int64_t version,

@@ -1,8 +1,11 @@
 #include "rpc/method_table.h"
 
 #include <google/protobuf/descriptor.h>
+#include <time.h>
 
+#include <algorithm>
 #include <exception>
+#include <thread>
 
 #include "base/log.h"
 
@@ -12,6 +15,12 @@ namespace {
 constexpr int kGrpcInvalidArgument = 3;
 constexpr int kGrpcInternal = 13;
 
+int64_t ThreadCpuUs() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1'000;
+}
+
 google::protobuf::ArenaOptions CallArena() {
   google::protobuf::ArenaOptions options;
   options.start_block_size = 2048;     // most requests and their responses fit
@@ -20,6 +29,27 @@ google::protobuf::ArenaOptions CallArena() {
 }
 
 }  // namespace
+
+std::atomic<int> BriefCalls::running_{0};
+
+bool BriefCalls::TryBegin() {
+  // gRPC has a thread for every two cores, 2 to 16; two of them are left to listen, or one of two.
+  static const int most = std::max(1, std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 2, 16) - 2);
+  if (to_pool_.load(std::memory_order_relaxed) > 0) {
+    to_pool_.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  if (running_.fetch_add(1, std::memory_order_relaxed) < most) return true;
+  running_.fetch_sub(1, std::memory_order_relaxed);
+  return false;
+}
+
+void BriefCalls::End(int64_t cpu_us) {
+  constexpr int64_t kBriefUs = 500;
+  constexpr int kCallsToPool = 256;
+  running_.fetch_sub(1, std::memory_order_relaxed);
+  if (cpu_us > kBriefUs) to_pool_.store(kCallsToPool, std::memory_order_relaxed);
+}
 
 RpcCall::RpcCall(const RpcMethod* method)
     : method_(method),
@@ -109,6 +139,12 @@ std::vector<std::string> MethodTable::names() const {
 void MethodTable::Run(RpcCall* call, std::function<Status(google::protobuf::Message*)> parse) const {
   if (call->method().pool == nullptr) {
     Proceed(call, parse);
+    return;
+  }
+  if (BriefCalls* brief = call->method().brief.get(); brief != nullptr && brief->TryBegin()) {
+    const int64_t begun_us = ThreadCpuUs();
+    Proceed(call, parse);
+    brief->End(ThreadCpuUs() - begun_us);  // of the method table: the call may be gone
     return;
   }
   // A pool that stops before it comes to this task drops it, and with it the handle: the caller is told.

@@ -36,12 +36,27 @@ namespace saker {
 
 class RpcCall;
 
+// Whether a method's calls are brief enough, of late, to run on the thread they arrived on: that saves two hops between
+// threads, which cost more than a search of an index does. One call that took long sends the next ones to the pool, and
+// so few run at a time that the transport always has threads left to listen with.
+class BriefCalls {
+ public:
+  // True: run it here, then tell End how much CPU time it took.
+  bool TryBegin();
+  void End(int64_t cpu_us);
+
+ private:
+  static std::atomic<int> running_;  // of all methods
+  std::atomic<int> to_pool_{0};      // so many calls go to the pool unasked
+};
+
 // One method: how to make its messages, where to run it, what to count. Type-erased; made by MethodTable::Register.
 struct RpcMethod {
   std::string name;
   std::string request_type;   // "milvus.proto.milvus.SearchRequest"
   std::string response_type;
   ThreadPool* pool = nullptr;  // null: on the transport's own thread, for handlers that only look something up
+  std::unique_ptr<BriefCalls> brief;  // null: always to the pool
   google::protobuf::Message* (*new_request)(google::protobuf::Arena*) = nullptr;
   google::protobuf::Message* (*new_response)(google::protobuf::Arena*) = nullptr;
   // The Milvus status inside a response, or null where the message has none.
@@ -142,8 +157,10 @@ class MethodTable {
   template <typename Request, typename Response>
   using Handler = std::function<void(RequestContext&, const Request&, Responder<Response>)>;
 
+  // often_brief: may run on the transport's thread while its calls are brief (BriefCalls); it must never block there.
   template <typename Request, typename Response>
-  void Register(std::string name, ThreadPool* pool, std::type_identity_t<Handler<Request, Response>> handler);
+  void Register(std::string name, ThreadPool* pool, std::type_identity_t<Handler<Request, Response>> handler,
+                bool often_brief = false);
 
   void SetAuthenticator(Authenticator authenticator) { authenticator_ = std::move(authenticator); }
   void SetAuthorizer(Authorizer authorizer) { authorizer_ = std::move(authorizer); }
@@ -154,7 +171,7 @@ class MethodTable {
 
   // Takes a call that the transport has set the context of. parse() fills call->request() and returns why it can't,
   // which becomes gRPC INVALID_ARGUMENT; null: it is filled already.
-  // Hops to the method's pool. Used by transports.
+  // Hops to the method's pool, unless its calls are brief. Used by transports.
   void Run(RpcCall* call, std::function<Status(google::protobuf::Message*)> parse) const;
 
   // Calls a method from inside the process. `fill` sets the context's metadata (may be null). `done` gets the response,
@@ -176,7 +193,8 @@ class MethodTable {
 };
 
 template <typename Request, typename Response>
-void MethodTable::Register(std::string name, ThreadPool* pool, std::type_identity_t<Handler<Request, Response>> handler) {
+void MethodTable::Register(std::string name, ThreadPool* pool, std::type_identity_t<Handler<Request, Response>> handler,
+                           bool often_brief) {
   using google::protobuf::Arena;
   using google::protobuf::Message;
   RpcMethod method;
@@ -184,6 +202,7 @@ void MethodTable::Register(std::string name, ThreadPool* pool, std::type_identit
   method.request_type = Request::default_instance().GetTypeName();
   method.response_type = Response::default_instance().GetTypeName();
   method.pool = pool;
+  if (often_brief) method.brief = std::make_unique<BriefCalls>();
   method.new_request = [](Arena* arena) -> Message* { return Arena::CreateMessage<Request>(arena); };
   method.new_response = [](Arena* arena) -> Message* { return Arena::CreateMessage<Response>(arena); };
   if constexpr (std::is_same_v<Response, milvus::proto::common::Status>) {

@@ -1,4 +1,5 @@
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -306,6 +307,41 @@ TEST_F(Door, CallsFromInside) {
       kSearch, request, [](RequestContext& context) { context.authorization = "bad"; },
       [&](const Status& status, const pb::SearchResults&) { refused.set_value(status); });
   EXPECT_EQ(refused.get_future().get().code(), ErrorCode::kUnauthenticated);
+}
+
+// Brief calls stay on the thread they came on; after one that took long the next ones go to the pool.
+TEST(MethodTable, RunsBriefCallsWhereTheyArrive) {
+  MethodTable table;
+  ThreadPool pool("pool", 1);
+  table.Register<pb::SearchRequest, pb::SearchResults>(
+      kSearch, &pool,
+      [](RequestContext&, const pb::SearchRequest& request, Responder<pb::SearchResults> respond) {
+        const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(request.nq());
+        while (std::chrono::steady_clock::now() < until) {
+        }
+        pb::SearchResults results;
+        results.set_collection_name(fmt::format("{}", std::hash<std::thread::id>()(std::this_thread::get_id())));
+        respond(results);
+      },
+      /*often_brief=*/true);
+  const std::string here = fmt::format("{}", std::hash<std::thread::id>()(std::this_thread::get_id()));
+  const auto ran_here = [&](int64_t busy_ms) {
+    pb::SearchRequest request;
+    request.set_nq(busy_ms);
+    std::promise<std::string> ran;
+    table.Call<pb::SearchRequest, pb::SearchResults>(kSearch, request, nullptr, [&](const Status& status, const pb::SearchResults& results) {
+      EXPECT_TRUE(status.ok());
+      ran.set_value(results.collection_name());
+    });
+    return ran.get_future().get() == here;
+  };
+  EXPECT_TRUE(ran_here(0));
+  EXPECT_TRUE(ran_here(100));
+  EXPECT_FALSE(ran_here(0));
+  int to_pool = 1;
+  while (to_pool < 10'000 && !ran_here(0)) ++to_pool;
+  EXPECT_EQ(to_pool, 256);
+  EXPECT_TRUE(ran_here(0));
 }
 
 TEST_F(Door, TableFitsTheProtos) {

@@ -45,6 +45,13 @@ bool DeleteLog::IsDeleted(int64_t row, Timestamp t) const {
   return true;
 }
 
+Timestamp DeleteLog::LastUntil(Timestamp t) const {
+  if (NothingUntil(t)) return 0;
+  ReaderLock lock(mutex_);
+  const int64_t later = FirstAfter(t);
+  return later == 0 ? 0 : entries_[static_cast<size_t>(later) - 1].ts;
+}
+
 bool DeleteLog::Clear(Timestamp t, Bitmap& rows) const {
   if (NothingUntil(t)) return false;
   ReaderLock lock(mutex_);

@@ -24,6 +24,8 @@ class DeleteLog {
   bool IsDeleted(int64_t row, Timestamp t) const EXCLUDES(mutex_);
   // Clears rows deleted at or before `t`; false if there are none in the segment.
   bool Clear(Timestamp t, Bitmap& rows) const EXCLUDES(mutex_);
+  // The timestamp of the last deletion at or before `t`; 0 if there is none.
+  Timestamp LastUntil(Timestamp t) const EXCLUDES(mutex_);
   int64_t memory_bytes() const EXCLUDES(mutex_);
 
  private:

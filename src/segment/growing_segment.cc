@@ -38,6 +38,7 @@ class GrowingRows final : public GrowingSegment {
   }
   bool ClearInvisible(Timestamp t, Timestamp expired_before, Bitmap& rows) const override;
   void ClearDeleted(Timestamp until, Bitmap& rows) const override { deletes_.Clear(until, rows); }
+  Timestamp LastDeletion(Timestamp until) const override { return deletes_.LastUntil(until); }
   bool IsVisible(int64_t row, Timestamp t, Timestamp expired_before) const override {
     const Timestamp ts = RowTimestamp(row);
     return ts <= t && ts >= expired_before && !deletes_.IsDeleted(row, t);

@@ -67,6 +67,9 @@ class SealedSegment final : public Segment {
   }
   bool ClearInvisible(Timestamp t, Timestamp expired_before, Bitmap& rows) const override;
   void ClearDeleted(Timestamp until, Bitmap& rows) const override { deletes_.Clear(until, rows); }
+  Timestamp LastDeletion(Timestamp until) const override { return deletes_.LastUntil(until); }
+  Timestamp dropped_until() const override { return dropped_until_; }
+  void SetDroppedUntil(Timestamp ts) { dropped_until_ = ts; }  // before it is shared
   bool IsVisible(int64_t row, Timestamp t, Timestamp expired_before) const override;
   std::optional<Bounds> BoundsOf(FieldId field) const override;
   void FindKeys(const PrimaryKeys& keys, std::vector<std::pair<int64_t, int64_t>>& out) const override;
@@ -89,6 +92,7 @@ class SealedSegment final : public Segment {
   Status ReadKeyIndex();
   const MappedColumn* PartOf(ColumnPart part) const;
 
+  Timestamp dropped_until_ = 0;
   const Manifest manifest_;
   std::vector<std::unique_ptr<MappedColumn>> columns_;
   const Timestamp* timestamps_ = nullptr;  // null: all rows are of max_ts

@@ -44,6 +44,10 @@ class Segment : public FilterSource {
   }
   // Clears from `rows` what is deleted at or before `until`, whenever it was inserted.
   virtual void ClearDeleted(Timestamp until, Bitmap& rows) const;
+  // The last deletion of one of its rows at or before `until`; 0: none.
+  virtual Timestamp LastDeletion(Timestamp until) const = 0;
+  // The last deletion whose row was left out when this segment was written: a read before it would miss that row.
+  virtual Timestamp dropped_until() const { return 0; }
   // Checks the files behind these fields (fields it lacks are skipped) the first time it is asked, then remembers:
   // kCorrupted names the object. Searching, querying and fetching ask it before they read columns; so must whoever
   // reads chunks of a sealed segment by ChunkAt, which of a damaged column knows nothing but nullopt.
@@ -101,6 +105,7 @@ struct SegmentFiles {
   int64_t size_bytes = 0;
   Timestamp min_ts = 0;
   Timestamp max_ts = 0;
+  Timestamp dropped_until = 0;  // the last deletion of a row left out here or in a source; 0: none was
 };
 
 // Writes rows as a sealed segment under `prefix` (unique: "segments/<collection>/<segment>/<epoch-or-job>"). Rows whose

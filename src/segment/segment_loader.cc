@@ -63,6 +63,7 @@ VectorView ViewOf(const ColumnView& column) {
 
 Result<SegmentPtr> OpenSegment(ObjectStore* store, const SegmentMeta& meta) {
   ASSIGN_OR_RETURN(std::shared_ptr<SealedSegment> segment, OpenSealed(store, meta));
+  segment->SetDroppedUntil(meta.dropped_until);
   return SegmentPtr(std::move(segment));
 }
 

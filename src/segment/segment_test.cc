@@ -87,9 +87,13 @@ void ExpectSameVisibility(const Segment& segment, const ModelRows& model, std::m
     ExpectSameVisibility(segment, model, t, i % 3 == 0 ? 90 + random() % (last - 80) : 0);
     Bitmap rows(segment.rows(), true);
     segment.ClearDeleted(t, rows);
+    Timestamp last_deletion = 0;
     for (int64_t row = 0; row < segment.rows(); ++row) {
-      ASSERT_EQ(rows.Test(row), model[row].deleted == 0 || model[row].deleted > t);
+      const bool deleted = model[row].deleted != 0 && model[row].deleted <= t;
+      ASSERT_EQ(rows.Test(row), !deleted);
+      if (deleted) last_deletion = std::max(last_deletion, model[row].deleted);
     }
+    ASSERT_EQ(segment.LastDeletion(t), last_deletion);
   }
 }
 

@@ -218,6 +218,7 @@ class SegmentWriter {
   Manifest manifest_;
   std::unique_ptr<ColumnObject> columns_;
   int64_t size_bytes_ = 0;
+  Timestamp dropped_until_ = 0;
 };
 
 Status SegmentWriter::ChooseRows() {
@@ -227,6 +228,7 @@ Status SegmentWriter::ChooseRows() {
     for (const FieldSchema& field : request_.schema->fields) fields.push_back(field.id);
     RETURN_IF_ERROR(source->Check(fields));
     sources_.push_back(Keep(source, request_));
+    dropped_until_ = std::max({dropped_until_, source->dropped_until(), source->LastDeletion(request_.deletes_until)});
     const KeptRows& kept = sources_.back();
     manifest_.rows += kept.count;
     kept.rows.ForEach([&](int64_t row) {
@@ -418,6 +420,7 @@ Result<SegmentFiles> SegmentWriter::Write() {
   files.size_bytes = size_bytes_ + static_cast<int64_t>(manifest.size());
   files.min_ts = manifest_.min_ts;
   files.max_ts = manifest_.max_ts;
+  files.dropped_until = dropped_until_;
   return files;
 }
 
