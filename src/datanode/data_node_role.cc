@@ -33,6 +33,8 @@ void DataNodeRole::Stop() {
   if (subscription_ != 0) deps_.catalog->Unsubscribe(subscription_);
   loop_->Stop();
   gate_.Close();
+  MutexLock lock(append_mutex_);
+  stopped_ = true;
 }
 
 std::chrono::milliseconds DataNodeRole::Reconcile() {
@@ -76,6 +78,9 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
   const auto fence = deps_.log->Fence(assignment.channel, assignment.epoch, Encode(CeilingRecord{ceiling}));
   if (fence.ok()) {
     channel.epoch = assignment.epoch;
+    // What an earlier ownership of this node appended before the fence is applied or skipped by now, not while the same
+    // records are replayed.
+    WaitUntilApplied();
     StepDown(assignment.channel, "replaying");  // forgets what an earlier ownership left in memory
     status = Replay(assignment.channel, assignment.epoch, *fence, seen);
     if (status.ok()) AwaitUnserved(assignment.channel);
@@ -90,8 +95,11 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     if (auto* coord = deps_.peers->data_coord(); coord != nullptr && status.code() != ErrorCode::kCorrupted) {
       coord->ReportChannelLost(assignment.channel, deps_.node, std::max(assignment.epoch, fenced.ok() ? *fenced : 0));
     }
-    MutexLock lock(channels_mutex_);
-    channel.taking_over = false;
+    {
+      MutexLock lock(channels_mutex_);
+      channel.taking_over = false;
+    }
+    loop_->Poke();  // the next assignment may have come meanwhile
     return;
   }
   channel.applied = *fence + 1;
@@ -105,19 +113,31 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     std::vector<LogAppend> record;
     record.push_back({assignment.channel, assignment.epoch, Encode(CeilingRecord{now})});
     Append(std::move(record), [this, now, &channel, id = assignment.channel](const Result<std::vector<LogOffset>>& offsets) {
-      if (!offsets.ok()) {
-        LogError("channel {}: its first record after the fence failed: {}", id, offsets.status().ToString());
+      // On a full disk reads go on: nothing is stamped that this record would have to precede, and it had its turn.
+      const bool refused = offsets.status().code() == ErrorCode::kDiskLimitExceeded;
+      if (!offsets.ok()) LogError("channel {}: its first record after the fence failed: {}", id, offsets.status().ToString());
+      if (!offsets.ok() && !refused) {
+        if (offsets.status().code() != ErrorCode::kSuperseded) ReportLost(id);
         return;
       }
-      channel.applied = offsets->front() + 1;
+      if (!refused) channel.applied = offsets->front() + 1;
       RaiseApplied(now);
       channel.serving = true;
       loop_->Poke();
     });
   }
   LogInfo("channel {}: owned at epoch {}, replayed in {} ms", assignment.channel, assignment.epoch, watch.elapsed_ms());
-  MutexLock lock(channels_mutex_);
-  channel.taking_over = false;
+  {
+    MutexLock lock(channels_mutex_);
+    channel.taking_over = false;
+  }
+  loop_->Poke();
+}
+
+void DataNodeRole::ReportLost(ChannelId channel) {
+  deps_.io->Post([this, channel, epoch = At(channel).epoch.load()] {
+    if (auto* coord = deps_.peers->data_coord()) coord->ReportChannelLost(channel, deps_.node, epoch);
+  });
 }
 
 Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Timestamp& seen) {
@@ -128,7 +148,8 @@ Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Tim
   for (const auto& segment : deps_.catalog->AllSegments()) {
     if (segment->channel != channel) continue;
     committed.insert(segment->id);
-    seen = std::max(seen, segment->max_ts);
+    // Also the seal: a delete stamped before it would be taken for one that is in the segment's files.
+    seen = std::max({seen, segment->max_ts, segment->deletes_until});
   }
   ASSIGN_OR_RETURN(LogOffset at, deps_.log->Begin(channel));
   while (at <= fence) {
@@ -244,6 +265,23 @@ void DataNodeRole::ForgetAwaited() {
     });
     it = it->second.empty() ? awaited_.erase(it) : std::next(it);
   }
+}
+
+// Waits for the strand: everything that the log has answered until now has been applied.
+void DataNodeRole::WaitUntilApplied() {
+  struct Waiting {
+    Mutex mutex;
+    CondVar done;
+    bool finished = false;
+  };
+  auto waiting = std::make_shared<Waiting>();
+  apply_.Post([waiting] {
+    MutexLock lock(waiting->mutex);
+    waiting->finished = true;
+    waiting->done.NotifyAll();
+  });
+  MutexLock lock(waiting->mutex);
+  waiting->done.Wait(lock, [&] { return waiting->finished; });
 }
 
 void DataNodeRole::StepDown(ChannelId channel, const std::string& why) {

@@ -12,6 +12,7 @@
 
 #include "base/thread_pool.h"
 #include "catalog/catalog.h"
+#include "datanode/pins.h"
 #include "datanode/shard.h"
 #include "roles/peers.h"
 #include "storage/object_store.h"
@@ -51,6 +52,7 @@ class DataNodeRole : public DataNode {
   void Fetch(const FetchRequest& request, Callback<RowBatch> done) override;
   Result<DeleteStream> Deletes(const DeleteStreamRequest& request) override;
   std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId collection) override;
+  Timestamp OldestPin(CollectionId collection) override { return pins_.Oldest(collection, MonotonicUs()); }
   Status BarrierCollection(CollectionId collection, const std::vector<ChannelId>& channels, int64_t version, bool dropped,
                            const std::vector<PartitionId>& dropped_partitions) override;
 
@@ -81,10 +83,15 @@ class DataNodeRole : public DataNode {
   // Appends to the log; `applied` runs on the apply strand, in append order.
   void Append(std::vector<LogAppend> records, std::function<void(Result<std::vector<LogOffset>>)> applied)
       REQUIRES(append_mutex_);
+  void Answer(const Pending& pending, const Result<WriteResponse>& answer);
   void RaiseApplied(Timestamp ts);
 
   // Reading.
   Status CheckServing(const std::vector<ChannelId>& channels) const;
+  // The epochs at which these channels are served now. A read compares them before and after it looks at the shards:
+  // while a channel is taken over again its shards are incomplete.
+  Result<std::vector<Epoch>> ServedEpochs(const std::vector<ChannelId>& channels) const;
+  Status CheckEpochs(const std::vector<ChannelId>& channels, const std::vector<Epoch>& epochs) const;
   Result<std::vector<std::shared_ptr<GrowingSegment>>> SegmentsFor(const GrowingLeg& leg) const;
 
   // Ownership.
@@ -97,11 +104,13 @@ class DataNodeRole : public DataNode {
   void AwaitUnserved(ChannelId channel);
   bool IsAwaited(CollectionId collection, SegmentId segment) const;
   void StepDown(ChannelId channel, const std::string& why);
+  void WaitUntilApplied();
+  void ReportLost(ChannelId channel);
 
   // Flushing.
   void SealRequested();
   void SealShard(const std::shared_ptr<Shard>& shard);
-  void Flush(const std::shared_ptr<Shard>& shard, const Generation& generation);
+  void Flush(const std::shared_ptr<Shard>& shard, const Generation& generation, Epoch epoch);
   bool StillWanted(const Shard& shard, const Growing& growing, int64_t& route) const;
   Result<std::vector<SegmentMeta>> WriteGeneration(const Shard& shard, const Generation& generation, Epoch epoch);
   void RelievePressure();
@@ -128,7 +137,11 @@ class DataNodeRole : public DataNode {
   std::unordered_map<CollectionId, int64_t> min_version_ GUARDED_BY(append_mutex_);
   std::unordered_map<uint64_t, Timestamp> answered_ GUARDED_BY(append_mutex_);   // batch id → timestamp
   std::deque<uint64_t> answered_order_ GUARDED_BY(append_mutex_);
+  // Batches on their way through the log, and who asked for the same one again meanwhile.
+  std::unordered_map<uint64_t, std::vector<Callback<WriteResponse>>> under_way_ GUARDED_BY(append_mutex_);
+  bool stopped_ GUARDED_BY(append_mutex_) = false;  // the log may be gone
 
+  Pins pins_;
   Strand apply_;
   std::atomic<Timestamp> applied_ts_{0};
   std::atomic<bool> aging_{false};        // the loop knows that there is something to flush by age

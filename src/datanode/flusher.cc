@@ -41,25 +41,35 @@ void DataNodeRole::SealRequested() {
 }
 
 void DataNodeRole::SealShard(const std::shared_ptr<Shard>& shard) {
-  if (shard->flushing()) return;
   const ShardKey key{shard->collection(), shard->channel()};
+  const ChannelId channel = shard->channel();
   MutexLock lock(append_mutex_);
+  // While the channel is replayed the shard is incomplete: what would be sealed now would be taken for all there is.
+  if (shard->flushing() || !At(channel).serving) return;
   std::erase_if(open_, [&](const auto& entry) { return entry.first.first == key; });
   const Timestamp seal_ts = clock_.Next();
   // The seal goes through the log like a write, so that it is applied in order: after every batch stamped before it,
   // also those still on their way to disk, and before every later one.
-  const ChannelId channel = shard->channel();
+  const Epoch epoch = At(channel).epoch;
   std::vector<LogAppend> marker;
-  marker.push_back({channel, At(channel).epoch, Encode(CeilingRecord{seal_ts})});
-  Append(std::move(marker), [this, shard, channel, seal_ts](const Result<std::vector<LogOffset>>& offsets) {
-    if (!offsets.ok()) return;  // tried again when the loop runs next
+  marker.push_back({channel, epoch, Encode(CeilingRecord{seal_ts})});
+  Append(std::move(marker), [this, shard, channel, epoch, seal_ts](const Result<std::vector<LogOffset>>& offsets) {
+    // Applied only while the channel is served: after that the shard lacks what came last.
+    const bool current = At(channel).serving && At(channel).epoch == epoch;
+    if (!offsets.ok()) {
+      AppendFailed({channel}, offsets.status());
+      deps_.timer->After(kRetryFlush, [this] { loop_->Poke(); });
+      return;
+    }
+    if (!current) return;
     At(channel).applied = offsets->front() + 1;
     RaiseApplied(seal_ts);
     auto generation = std::make_shared<Generation>();
-    if (!shard->BeginFlush(seal_ts, *generation)) return;
-    deps_.io->Post([this, shard, generation] {
+    const Timestamp keep_from = pins_.Oldest(shard->collection(), MonotonicUs());
+    if (!shard->BeginFlush(seal_ts, *generation, keep_from)) return;
+    deps_.io->Post([this, shard, generation, epoch] {
       const Gate::Hold hold(gate_);
-      if (hold) Flush(shard, *generation);
+      if (hold) Flush(shard, *generation, epoch);
     });
   });
 }
@@ -79,7 +89,7 @@ Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shar
     request.partition = segment->partition();
     request.schema = collection->schema;
     request.sources = {segment};
-    request.deletes_until = generation.deletes_until;
+    request.deletes_until = generation.rows_until;
     request.prefix = AttemptName(shard.collection(), segment->id(), epoch);
     ASSIGN_OR_RETURN(const SegmentFiles files, WriteSegment(request));
     SegmentMeta meta;
@@ -93,7 +103,8 @@ Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shar
     meta.size_bytes = files.size_bytes;
     meta.min_ts = files.min_ts;
     meta.max_ts = std::max(files.max_ts, segment->max_ts());
-    meta.deletes_until = generation.deletes_until;
+    meta.deletes_until = generation.rows_until;
+    meta.dropped_until = files.dropped_until;
     meta.log_end = generation.log_ends[i];
     meta.epoch = epoch;
     meta.manifest = files.manifest;
@@ -121,10 +132,11 @@ Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shar
   return metas;
 }
 
-void DataNodeRole::Flush(const std::shared_ptr<Shard>& shard, const Generation& generation) {
+// `epoch` is the one at which the generation was sealed: if the channel has been taken over since, also by this node,
+// the commit is refused, and the log's records have become the new owner's.
+void DataNodeRole::Flush(const std::shared_ptr<Shard>& shard, const Generation& generation, Epoch epoch) {
   const Stopwatch watch;
   const ChannelId channel = shard->channel();
-  const Epoch epoch = At(channel).epoch;
   const int64_t bytes = shard->unflushed_bytes();
   auto metas = WriteGeneration(*shard, generation, epoch);
   Status status = metas.status();
@@ -150,7 +162,10 @@ void DataNodeRole::Flush(const std::shared_ptr<Shard>& shard, const Generation& 
     return;
   }
   if (status.code() == ErrorCode::kCollectionNotFound) return ForgetShard({shard->collection(), channel});
-  if (status.code() == ErrorCode::kSuperseded) return StepDown(channel, status.ToString());
+  if (status.code() == ErrorCode::kSuperseded) {
+    if (At(channel).epoch == epoch) StepDown(channel, status.ToString());
+    return;
+  }
   LogWarn("channel {}: a flush of collection {} failed, will be tried again: {}", channel, shard->collection().value,
           status.ToString());
   shard->AbortFlush(generation);
@@ -234,27 +249,35 @@ void DataNodeRole::ReleaseServed() {
 
 void DataNodeRole::MoveCheckpoints() {
   std::map<ChannelId, LogOffset> first;
+  std::map<ChannelId, Epoch> epochs;
   for (size_t i = 0; i < channels_.size(); ++i) {
-    if (channels_[i]->serving) first[static_cast<ChannelId>(i)] = channels_[i]->applied;
+    if (!channels_[i]->serving) continue;
+    epochs[static_cast<ChannelId>(i)] = channels_[i]->epoch;
+    first[static_cast<ChannelId>(i)] = channels_[i]->applied;
   }
   for (const auto& shard : Shards()) {
     const LogOffset unflushed = shard->FirstUnflushed();
     const auto it = first.find(shard->channel());
     if (unflushed >= 0 && it != first.end()) it->second = std::min(it->second, unflushed);
   }
+  // A channel that was given up meanwhile may have lost the shards that hold its log.
+  std::erase_if(first, [&](const auto& entry) {
+    const Channel& channel = At(entry.first);
+    return !channel.serving || channel.epoch != epochs[entry.first];
+  });
   for (const auto& [id, checkpoint] : first) {
     Channel& channel = At(id);
     if (checkpoint <= channel.checkpoint) continue;
     // Worth a sync only if it frees something.
     const bool idle = deps_.log->size_bytes() < kTruncateAboveBytes;
     if (idle) continue;
-    const Status status = deps_.log->Truncate(id, checkpoint, channel.epoch);
+    const Status status = deps_.log->Truncate(id, checkpoint, epochs[id]);
     if (!status.ok()) {
       LogWarn("channel {}: truncating its log before {} failed: {}", id, checkpoint, status.ToString());
       continue;
     }
     channel.checkpoint = checkpoint;
-    if (auto* coord = deps_.peers->data_coord()) coord->ReportCheckpoint(id, channel.epoch, checkpoint);
+    if (auto* coord = deps_.peers->data_coord()) coord->ReportCheckpoint(id, epochs[id], checkpoint);
   }
 }
 

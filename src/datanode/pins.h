@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "model/ids.h"
+#include "base/ids.h"
 
 namespace saker {
 

@@ -14,12 +14,27 @@ Status DataNodeRole::CheckServing(const std::vector<ChannelId>& channels) const 
   return {};
 }
 
+Result<std::vector<Epoch>> DataNodeRole::ServedEpochs(const std::vector<ChannelId>& channels) const {
+  RETURN_IF_ERROR(CheckServing(channels));
+  std::vector<Epoch> epochs;
+  for (const ChannelId channel : channels) epochs.push_back(At(channel).epoch);
+  return epochs;
+}
+
+Status DataNodeRole::CheckEpochs(const std::vector<ChannelId>& channels, const std::vector<Epoch>& epochs) const {
+  ASSIGN_OR_RETURN(const std::vector<Epoch> now, ServedEpochs(channels));
+  if (now == epochs) return {};
+  return {ErrorCode::kChannelNotAvailable, "the channels were taken over again while they were read; retry"};
+}
+
 // Strong needs a proof of ownership that is younger than the request (protocol.md, rule 3): with the embedded log that
 // is the lock on its directory, held as long as the process lives. All levels then read the same way: at what has been
 // applied, which includes all that was acknowledged.
 void DataNodeRole::BeginRead(const ReadPointRequest& request, Callback<ReadPoint> done) {
   if (Status status = CheckServing(request.channels); !status.ok()) return done(status);
   const Timestamp applied = applied_ts_;
+  // Before anything later is sealed: who plans by deletes looks at the pins after them.
+  if (request.iterator) pins_.Hold(request.collection, request.pinned_at != 0 ? request.pinned_at : applied, MonotonicUs());
   if (request.at_least <= applied) return done(ReadPoint{applied});
   // Another owner reads above our clock: log the ceiling, then nothing here is stamped at or below it any more.
   MutexLock lock(append_mutex_);
@@ -37,7 +52,7 @@ void DataNodeRole::BeginRead(const ReadPointRequest& request, Callback<ReadPoint
 }
 
 Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(const GrowingLeg& leg) const {
-  RETURN_IF_ERROR(CheckServing(leg.channels));
+  ASSIGN_OR_RETURN(const std::vector<Epoch> epochs, ServedEpochs(leg.channels));
   const CollectionPtr collection = deps_.catalog->GetCollection(leg.collection);
   std::vector<std::shared_ptr<GrowingSegment>> out;
   for (const ChannelId channel : leg.channels) {
@@ -53,6 +68,7 @@ Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(c
       out.push_back(std::move(segment));
     }
   }
+  RETURN_IF_ERROR(CheckEpochs(leg.channels, epochs));
   // After collecting: a release raises the minimum first and forgets the segment then.
   MutexLock lock(shards_mutex_);
   if (const auto awaited = awaited_.find(leg.collection); awaited != awaited_.end()) {
@@ -107,7 +123,8 @@ void DataNodeRole::Fetch(const FetchRequest& request, Callback<RowBatch> done) {
 }
 
 Result<DeleteStream> DataNodeRole::Deletes(const DeleteStreamRequest& request) {
-  RETURN_IF_ERROR(CheckServing({request.channel}));
+  const std::vector<ChannelId> channels{request.channel};
+  ASSIGN_OR_RETURN(const std::vector<Epoch> epochs, ServedEpochs(channels));
   // Read before the deletes: everything applied until then is in the shard.
   const Timestamp complete = applied_ts_;
   DeleteStream stream;
@@ -115,10 +132,12 @@ Result<DeleteStream> DataNodeRole::Deletes(const DeleteStreamRequest& request) {
   const ShardKey key{request.collection, request.channel};
   auto shard = FindShard(key);
   if (shard == nullptr) {
+    RETURN_IF_ERROR(CheckEpochs(channels, epochs));
     if (request.after >= CommittedDeletesUntil(key)) return stream;  // nothing was deleted since
     shard = GetShard(key);
   }
   ASSIGN_OR_RETURN(stream.batches, shard->DeletesAfter(request.after));
+  RETURN_IF_ERROR(CheckEpochs(channels, epochs));
   if (!stream.batches.empty()) stream.complete_until = std::max(stream.complete_until, stream.batches.back().ts);
   return stream;
 }

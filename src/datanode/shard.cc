@@ -80,7 +80,7 @@ std::vector<Growing> Shard::Segments() const {
   return segments_;
 }
 
-bool Shard::BeginFlush(Timestamp seal_ts, Generation& generation) {
+bool Shard::BeginFlush(Timestamp seal_ts, Generation& generation, Timestamp keep_from) {
   MutexLock lock(mutex_);
   if (flushing_ || open_first_ < 0) return false;
   for (auto& growing : segments_) {
@@ -93,6 +93,8 @@ bool Shard::BeginFlush(Timestamp seal_ts, Generation& generation) {
                                       [](Timestamp ts, const DeleteBatch& batch) { return ts < batch.ts; });
   generation.deletes.assign(first, deletes_.end());
   generation.deletes_until = seal_ts;
+  // No row here is older than the last seal, so deletes up to it change nothing.
+  generation.rows_until = std::max(deletes_flushed_until_, std::min(seal_ts, keep_from));
   flushing_ = true;
   sealing_first_ = open_first_;
   sealing_bytes_ = open_bytes_;

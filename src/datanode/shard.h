@@ -33,6 +33,7 @@ struct Generation {
   std::vector<LogOffset> log_ends;
   std::vector<DeleteBatch> deletes;
   Timestamp deletes_until = 0;    // every delete of the shard at or before is in `deletes` or was flushed earlier
+  Timestamp rows_until = 0;       // rows deleted up to here are left out of `segments`: an iterator may need the later ones
   bool empty() const { return segments.empty() && deletes.empty(); }
 };
 
@@ -62,7 +63,7 @@ class Shard {
 
   // ---- flush: one at a time
   // Turns what is open into a generation to write; false if a flush is under way or there is nothing to do.
-  bool BeginFlush(Timestamp seal_ts, Generation& generation);
+  bool BeginFlush(Timestamp seal_ts, Generation& generation, Timestamp keep_from = kMaxTimestamp);
   void EndFlush(const Generation& generation, Revision committed_at);
   void AbortFlush(const Generation& generation);  // everything stays unflushed, to be tried again
   bool flushing() const;

@@ -54,6 +54,10 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
       lock.Unlock();
       return pending->done(WriteResponse{ts});
     }
+    if (const auto under_way = under_way_.find(request.batch_id); under_way != under_way_.end()) {
+      under_way->second.push_back(std::move(pending->done));
+      return;
+    }
     if (const auto min = min_version_.find(request.collection);
         min != min_version_.end() && request.collection_version < min->second) {
       refused = Status(ErrorCode::kStaleRoute, "the collection changed while the request was on its way");
@@ -65,13 +69,14 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
       for (size_t i = 0; i < pending->channels.size(); ++i) {
         appends.push_back({pending->channels[i], At(pending->channels[i]).epoch, pending->encoded[i].Take()});
       }
+      under_way_.try_emplace(request.batch_id);
       Append(std::move(appends), [this, pending](Result<std::vector<LogOffset>> offsets) {
         if (!offsets.ok()) {
           AppendFailed(pending->channels, offsets.status());
-          return pending->done(offsets.status());
+          return Answer(*pending, offsets.status());
         }
         Apply(*pending, *offsets);
-        pending->done(WriteResponse{pending->ts});
+        Answer(*pending, WriteResponse{pending->ts});
       });
       return;
     }
@@ -133,6 +138,10 @@ Result<SegmentId> DataNodeRole::SegmentFor(const ShardKey& shard, PartitionId pa
 }
 
 void DataNodeRole::Append(std::vector<LogAppend> records, std::function<void(Result<std::vector<LogOffset>>)> applied) {
+  if (stopped_) {
+    apply_.Post([applied = std::move(applied)] { applied(Status(ErrorCode::kServiceUnavailable, "the datanode has stopped")); });
+    return;
+  }
   deps_.log->Append(std::move(records), [this, applied = std::move(applied)](Result<std::vector<LogOffset>> offsets) mutable {
     // The log's thread goes back to writing; applying happens in the same order on the strand.
     apply_.Post([applied = std::move(applied), offsets = std::move(offsets)] { applied(offsets); });
@@ -152,15 +161,23 @@ void DataNodeRole::Apply(Pending& pending, const std::vector<LogOffset>& offsets
     channel.applied = offsets[i] + 1;
   }
   RaiseApplied(pending.ts);
+  if (pressure || !aging_.exchange(true)) loop_->Poke();
+}
+
+// Also those who sent the same batch again meanwhile.
+void DataNodeRole::Answer(const Pending& pending, const Result<WriteResponse>& answer) {
+  std::vector<Callback<WriteResponse>> others;
   {
     MutexLock lock(append_mutex_);
-    if (answered_.emplace(pending.batch_id, pending.ts).second) answered_order_.push_back(pending.batch_id);
+    if (auto waiting = under_way_.extract(pending.batch_id)) others = std::move(waiting.mapped());
+    if (answer.ok() && answered_.emplace(pending.batch_id, answer->ts).second) answered_order_.push_back(pending.batch_id);
     while (answered_order_.size() > kAnsweredBatches) {
       answered_.erase(answered_order_.front());
       answered_order_.pop_front();
     }
   }
-  if (pressure || !aging_.exchange(true)) loop_->Poke();
+  pending.done(answer);
+  for (const auto& done : others) done(answer);
 }
 
 void DataNodeRole::RaiseApplied(Timestamp ts) {
@@ -168,16 +185,20 @@ void DataNodeRole::RaiseApplied(Timestamp ts) {
 }
 
 void DataNodeRole::AppendFailed(const std::vector<ChannelId>& channels, const Status& why) {
-  if (why.code() == ErrorCode::kDiskLimitExceeded) return;  // nothing was written: the next one may work
+  switch (why.code()) {
+    case ErrorCode::kDiskLimitExceeded:   // nothing was written: the next one may work
+    case ErrorCode::kParameterInvalid:    // too large for the log
+    case ErrorCode::kServiceUnavailable:  // this node has stopped
+      return;
+    default:
+      break;
+  }
   for (const ChannelId channel : channels) {
     if (!At(channel).serving) continue;
     StepDown(channel, why.ToString());
     // Somebody else's fence: they own it now. Anything else: what the log holds is unknown until it is fenced again.
     if (why.code() == ErrorCode::kSuperseded) continue;
-    const Epoch epoch = At(channel).epoch;
-    deps_.io->Post([this, channel, epoch] {
-      if (auto* coord = deps_.peers->data_coord()) coord->ReportChannelLost(channel, deps_.node, epoch);
-    });
+    ReportLost(channel);
   }
 }
 

@@ -19,6 +19,14 @@ Result<int64_t> SaveTo(ObjectStore* objects, const std::string& name, const Inde
   return size;
 }
 
+// How often a result is offered to a coordinator that doesn't take it (the meta store is away, the disk is full), and how
+// long at most in between.
+constexpr int kReportTries = 20;
+constexpr auto kFirstPause = std::chrono::milliseconds(20);
+constexpr auto kLongestPause = std::chrono::milliseconds(5'000);
+
+Status Unwanted() { return {ErrorCode::kCancelled, "the collection or the index was dropped meanwhile"}; }
+
 std::string JobName(const TaskSpec& task) { return "j" + std::to_string(task.id) + "-" + std::to_string(MonotonicUs()); }
 
 }  // namespace
@@ -37,6 +45,10 @@ void IndexNodeRole::Start() {
 void IndexNodeRole::Stop() {
   if (stopping_.exchange(true)) return;
   if (subscription_ != 0) deps_.catalog->Unsubscribe(subscription_);
+  {
+    MutexLock lock(mutex_);
+    stop_.NotifyAll();
+  }
   gate_.Close();
 }
 
@@ -50,48 +62,71 @@ void IndexNodeRole::TakeTasks() {
     if (task.node != deps_.node || !taken_.insert(task.id).second) continue;
     deps_.build->Post([this, task] {
       const Gate::Hold hold(gate_);
-      if (hold && !Abandoned(task)) Run(task);
+      if (hold && !stopping_) Run(task);
     });
   }
 }
 
 bool IndexNodeRole::Abandoned(const TaskSpec& task) const {
-  if (stopping_) return true;
-  return deps_.catalog->IsDropped(task.collection);
+  if (stopping_ || deps_.catalog->IsDropped(task.collection)) return true;
+  if (task.kind != TaskKind::kBuildIndex) return false;
+  const CollectionPtr collection = deps_.catalog->GetCollection(task.collection);
+  if (collection == nullptr) return false;
+  return std::none_of(collection->indexes.begin(), collection->indexes.end(),
+                      [&](const IndexMeta& index) { return index.id == task.index.id && !index.dropped; });
 }
 
 void IndexNodeRole::Run(const TaskSpec& task) {
   ++running_;
   const Stopwatch watch;
-  Status reported;
   if (task.kind == TaskKind::kBuildIndex) {
-    auto built = BuildIndex(task);
+    const auto built = BuildIndex(task);
     if (built.ok()) {
       LogInfo("segment {}: index {} ({}) built over {} rows, {} KiB, in {} ms", task.segment.value, task.index.name,
               task.index.type, built->rows, built->size_bytes >> 10, watch.elapsed_ms());
     } else {
       LogWarn("segment {}: building index {} failed: {}", task.segment.value, task.index.name, built.status().ToString());
     }
-    if (auto* coord = deps_.peers->index_coord(); coord != nullptr && !stopping_) {
-      reported = coord->ReportIndex(task.id, std::move(built));
-    }
+    Report(task, [&]() -> Status {
+      auto* coord = deps_.peers->index_coord();
+      if (coord == nullptr) return {ErrorCode::kServiceUnavailable, "indexcoord is away"};
+      return coord->ReportIndex(task.id, built);
+    });
   } else {
-    auto output = Compact(task);
+    const auto output = Compact(task);
     if (output.ok()) {
       LogInfo("collection {}: compacted {} segments into {} ({} rows) in {} ms", task.collection.value, task.inputs.size(),
               task.segment.value, output->rows, watch.elapsed_ms());
     } else {
       LogWarn("collection {}: compaction {} failed: {}", task.collection.value, task.id, output.status().ToString());
     }
-    if (auto* coord = deps_.peers->data_coord(); coord != nullptr && !stopping_) {
-      reported = coord->ReportCompaction(task.id, std::move(output));
-    }
+    Report(task, [&]() -> Status {
+      auto* coord = deps_.peers->data_coord();
+      if (coord == nullptr) return {ErrorCode::kServiceUnavailable, "datacoord is away"};
+      return coord->ReportCompaction(task.id, output);
+    });
   }
-  if (!reported.ok()) LogWarn("task {}: its result was not taken: {}", task.id, reported.ToString());
   --running_;
 }
 
+// A task ends when its coordinator has taken its result, an error too: until then its key stands, and counts as one that
+// is being worked at.
+void IndexNodeRole::Report(const TaskSpec& task, const std::function<Status()>& report) {
+  auto pause = kFirstPause;
+  for (int i = 0; i < kReportTries && !stopping_; ++i) {
+    const Status status = report();
+    if (status.ok()) return;
+    LogWarn("task {}: its result was not taken: {}", task.id, status.ToString());
+    MutexLock lock(mutex_);
+    stop_.WaitFor(lock, pause, [this] { return stopping_.load(); });
+    pause = std::min(pause * 2, kLongestPause);
+  }
+  MutexLock lock(mutex_);
+  taken_.erase(task.id);  // done again when tasks change the next time
+}
+
 Result<SegmentIndex> IndexNodeRole::BuildIndex(const TaskSpec& task) {
+  if (Abandoned(task)) return Unwanted();
   const auto meta = deps_.catalog->FindSegment(task.segment);
   if (meta == nullptr || meta->state == SegmentState::kDropped) {
     return Status(ErrorCode::kSegmentNotFound, "segment " + std::to_string(task.segment.value) + " is gone");
@@ -126,6 +161,7 @@ Result<SegmentIndex> IndexNodeRole::BuildIndex(const TaskSpec& task) {
 }
 
 Result<SegmentMeta> IndexNodeRole::Compact(const TaskSpec& task) {
+  if (Abandoned(task)) return Unwanted();
   const CollectionPtr collection = deps_.catalog->GetCollection(task.collection);
   if (collection == nullptr) return Status(ErrorCode::kCollectionNotFound, "the collection was dropped");
   std::vector<DeleteBatch> deletes;
@@ -169,6 +205,7 @@ Result<SegmentMeta> IndexNodeRole::Compact(const TaskSpec& task) {
   output.size_bytes = files.size_bytes;
   output.min_ts = files.min_ts;
   output.max_ts = files.max_ts;
+  output.dropped_until = files.dropped_until;
   output.manifest = files.manifest;
   output.epoch = task.id;
   return output;

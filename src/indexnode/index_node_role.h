@@ -36,15 +36,17 @@ class IndexNodeRole : public IndexNode {
  private:
   void TakeTasks();
   void Run(const TaskSpec& task);
+  void Report(const TaskSpec& task, const std::function<Status()>& report);
   Result<SegmentIndex> BuildIndex(const TaskSpec& task);
   Result<SegmentMeta> Compact(const TaskSpec& task);
-  bool Abandoned(const TaskSpec& task) const;
+  bool Abandoned(const TaskSpec& task) const;   // nobody wants its result any more
 
   const IndexNodeDeps deps_;
   const IndexNodeSettings settings_;
   std::atomic<bool> stopping_{false};
   std::atomic<int64_t> running_{0};
   Mutex mutex_;
+  CondVar stop_;
   std::set<int64_t> taken_ GUARDED_BY(mutex_);
   int subscription_ = 0;
   Gate gate_;

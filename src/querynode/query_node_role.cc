@@ -9,6 +9,7 @@ namespace saker {
 namespace {
 
 constexpr auto kRetryLoad = std::chrono::milliseconds(100);
+constexpr auto kRetryLoadAtMost = std::chrono::milliseconds(10'000);
 
 const IndexMeta* FindIndex(const Collection& collection, IndexId id) {
   for (const IndexMeta& index : collection.indexes) {
@@ -40,12 +41,18 @@ void QueryNodeRole::Stop() {
 
 std::chrono::milliseconds QueryNodeRole::Reconcile() {
   std::set<CollectionId> again;
+  awaits_owner_ = false;
   for (const CollectionId id : dirty_.Take()) {
     if (!ReconcileCollection(id)) again.insert(id);
   }
-  if (again.empty()) return std::chrono::milliseconds(0);
+  if (again.empty()) {
+    retry_after_ = kRetryLoad;
+    return std::chrono::milliseconds(0);
+  }
   for (const CollectionId id : again) dirty_.Add(id);
-  return kRetryLoad;
+  if (awaits_owner_) return kRetryLoad;
+  // A file that can't be opened is seldom better a moment later.
+  return std::exchange(retry_after_, std::min(retry_after_ * 2, kRetryLoadAtMost));
 }
 
 std::set<SegmentId> QueryNodeRole::Desired(CollectionId id) const {
@@ -114,11 +121,13 @@ bool QueryNodeRole::Load(const SegmentMeta& meta, const Collection& collection) 
     MutexLock lock(loaded.follower->mutex);
     Timestamp position = meta.deletes_until;
     if (const Status status = CatchUp(key, *segment, position); !status.ok()) {
+      awaits_owner_ = true;
       LogDebug("segment {}: waiting for its deletes: {}", meta.id.value, status.ToString());
       return false;
     }
     // What the others lack they get with the next read; getting a delete twice is harmless.
-    if (loaded.follower->segments.empty()) loaded.follower->applied = position;
+    auto& applied = loaded.follower->applied;
+    applied = loaded.follower->segments.empty() ? position : std::min(applied.load(), position);
     loaded.follower->segments.push_back(*segment);
   }
   {
@@ -138,10 +147,18 @@ void QueryNodeRole::Unload(SegmentId id) {
     if (it == loaded_.end()) return;
     gone = std::move(it->second);
     loaded_.erase(it);
+    ++unloaded_;
   }
+  bool last = false;
   {
     MutexLock lock(gone.follower->mutex);
     std::erase(gone.follower->segments, gone.segment);
+    last = gone.follower->segments.empty();
+  }
+  if (last) {
+    // A read under way keeps its follower; the shard's next segment begins a new one. Only this loop adds segments.
+    WriterLock lock(mutex_);
+    followers_.erase({gone.collection, gone.channel});
   }
   LogInfo("segment {} of collection {}: released", id.value, gone.collection.value);
 }
@@ -175,7 +192,7 @@ void QueryNodeRole::RefreshIndexes(SegmentId id, const Collection& collection) {
     segment = it->second.segment;
     attached = it->second.attached;
   }
-  AttachIndexes(segment, *meta, collection, attached);
+  // Detached first: a new index may be on the field of one that was dropped.
   for (auto it = attached.begin(); it != attached.end();) {
     if (const IndexMeta* index = FindIndex(collection, it->first); index != nullptr && !index->dropped) {
       ++it;
@@ -184,6 +201,7 @@ void QueryNodeRole::RefreshIndexes(SegmentId id, const Collection& collection) {
     DetachIndex(segment, it->second.field);
     it = attached.erase(it);
   }
+  AttachIndexes(segment, *meta, collection, attached);
   WriterLock lock(mutex_);
   const auto it = loaded_.find(id);
   if (it != loaded_.end()) it->second.attached = std::move(attached);
@@ -265,10 +283,22 @@ Status QueryNodeRole::FollowDeletes(const ShardKey& key, Follower& follower, Tim
 
 // ---- reads
 
+namespace {
+
+Status RowsGone(Timestamp read_ts) {
+  return {ErrorCode::kParameterInvalid,
+          "the rows as of timestamp " + std::to_string(read_ts) +
+              " are gone: they are kept for an iterator while it asks for a page every 10 minutes and the server is not "
+              "restarted; start the iterator anew"};
+}
+
+}  // namespace
+
 Result<std::vector<SegmentPtr>> QueryNodeRole::Readable(const SealedLeg& leg) {
   const CollectionPtr collection = deps_.catalog->GetCollection(leg.collection);
   std::vector<SegmentPtr> out;
   std::map<ShardKey, std::shared_ptr<Follower>> followers;
+  const int64_t unloaded = unloaded_;
   {
     ReaderLock lock(mutex_);
     for (const SegmentId id : leg.segments) {
@@ -276,6 +306,7 @@ Result<std::vector<SegmentPtr>> QueryNodeRole::Readable(const SealedLeg& leg) {
       if (it == loaded_.end()) {
         return Status(ErrorCode::kStaleRoute, "segment " + std::to_string(id.value) + " is not held here");
       }
+      if (leg.view.read_ts < it->second.segment->dropped_until()) return RowsGone(leg.view.read_ts);
       const PartitionId partition = it->second.segment->partition();
       if (!leg.partitions.empty()) {
         if (std::find(leg.partitions.begin(), leg.partitions.end(), partition) == leg.partitions.end()) continue;
@@ -287,7 +318,19 @@ Result<std::vector<SegmentPtr>> QueryNodeRole::Readable(const SealedLeg& leg) {
     }
   }
   for (const auto& [key, follower] : followers) RETURN_IF_ERROR(FollowDeletes(key, *follower, leg.view.read_ts));
+  // One that was released meanwhile gets no deletes any more.
+  if (unloaded_ != unloaded) RETURN_IF_ERROR(CheckHeld(out));
   return out;
+}
+
+Status QueryNodeRole::CheckHeld(const std::vector<SegmentPtr>& segments) const {
+  ReaderLock lock(mutex_);
+  for (const SegmentPtr& segment : segments) {
+    const auto it = loaded_.find(segment->id());
+    if (it != loaded_.end() && it->second.segment == segment) continue;
+    return {ErrorCode::kStaleRoute, "segment " + std::to_string(segment->id().value) + " was released while it was read"};
+  }
+  return {};
 }
 
 namespace {

@@ -70,14 +70,19 @@ class QueryNodeRole : public QueryNode {
   Status ApplyFiles(const ShardKey& key, const std::vector<SegmentPtr>& segments, Timestamp& position) const;
   Status FollowDeletes(const ShardKey& key, Follower& follower, Timestamp until);
   Result<std::vector<SegmentPtr>> Readable(const SealedLeg& leg);
+  Status CheckHeld(const std::vector<SegmentPtr>& segments) const;
 
   const QueryNodeDeps deps_;
 
   mutable SharedMutex mutex_;
   std::map<SegmentId, Loaded> loaded_ GUARDED_BY(mutex_);
   std::map<ShardKey, std::shared_ptr<Follower>> followers_ GUARDED_BY(mutex_);
+  std::atomic<int64_t> unloaded_{0};                  // segments so far; rises before one leaves its follower
 
   DirtyCollections dirty_;
+  // The reconcile loop's own.
+  std::chrono::milliseconds retry_after_{100};
+  bool awaits_owner_ = false;                         // a segment waits for its owner's deletes
   std::unique_ptr<ControlLoop> loop_;
 };
 
