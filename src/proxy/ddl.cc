@@ -15,6 +15,7 @@ Status Proxy::CreateDatabase(const CallContext& context, const std::string& name
 
 Status Proxy::DropDatabase(const CallContext& context, const std::string& name) {
   RETURN_IF_ERROR(CheckDatabaseName(name, limits()));
+  if (catalog_->FindDatabase(name) == nullptr) return {};  // as Milvus: dropping what isn't there succeeds
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
   return Seen(context, root->DropDatabase(name));
@@ -77,7 +78,9 @@ Status Proxy::AlterCollection(const CallContext& context, const std::string& nam
 Status Proxy::AlterField(const CallContext& context, const std::string& name, const std::string& field, const KeyValues& set,
                          const std::vector<std::string>& erase) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, FindCollection(context, name));
-  if (collection->schema->Find(field) == nullptr) return InvalidParameter(fmt::format("field {} does not exist in collection {}", field, name));
+  const FieldSchema* known = collection->schema->Find(field);
+  if (known == nullptr) return InvalidParameter(fmt::format("field {} does not exist in collection {}", field, name));
+  RETURN_IF_ERROR(CheckFieldChange(*known, set, erase, limits()));
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
   return Seen(context, root->AlterField(collection->id, field, set, erase));
@@ -85,15 +88,7 @@ Status Proxy::AlterField(const CallContext& context, const std::string& name, co
 
 Status Proxy::AddField(const CallContext& context, const std::string& name, FieldSchema field) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, FindCollection(context, name));
-  if (collection->schema->Find(field.name) != nullptr) return InvalidParameter(fmt::format("duplicate field name: {}", field.name));
-  if (!field.nullable) return InvalidParameter(fmt::format("added field must be nullable, please check it, field name = {}", field.name));
-  if (field.is_primary || field.auto_id || field.is_partition_key) {
-    return InvalidParameter(fmt::format("an added field can be neither primary key nor partition key, field name = {}", field.name));
-  }
-  if (static_cast<int64_t>(collection->schema->fields.size()) >= limits().fields) {
-    return InvalidParameter(fmt::format("The number of fields has reached the maximum value {}", limits().fields));
-  }
-  RETURN_IF_ERROR(CheckField(field, name, limits()));
+  RETURN_IF_ERROR(CheckAddedField(field, *collection->schema, limits()));
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
   return Seen(context, root->AddField(collection->id, field));

@@ -222,11 +222,11 @@ void Proxy::Delete(const CallContext& context, DeleteCall call, Callback<Mutatio
   const auto filter = ParseFilterCached(collection, call.filter, call.templates);
   if (!filter.ok() || *filter == nullptr) return done(Unexpected(fmt::format("failed to create expr plan, expr = {}", call.filter)));
 
-  const auto remove = [this, context, collection, partition, done](const PrimaryKeys& keys) {
+  const auto remove = [this, context, collection, partition, done](const PrimaryKeys& keys, int64_t count) {
     std::vector<ShardWrite> writes;
     RouteDeletes(*collection, partition, keys, writes);
     auto reply = std::make_shared<MutationReply>();
-    reply->deleted = keys.size();
+    reply->deleted = count;
     if (writes.empty()) return done(std::move(*reply));
     std::make_shared<WriteOperation>(this, context, collection, std::move(writes), [reply, done](Result<Timestamp> ts) {
       if (!ts.ok()) return done(ts.status());
@@ -235,7 +235,11 @@ void Proxy::Delete(const CallContext& context, DeleteCall call, Callback<Mutatio
       done(std::move(*reply));
     })->Start();
   };
-  if ((*filter)->IsKeysOnly() && (*filter)->LimitedToKeys().has_value()) return remove(*(*filter)->LimitedToKeys());
+  if ((*filter)->IsKeysOnly() && (*filter)->LimitedToKeys().has_value()) {
+    // Milvus counts the keys as they are named: whether there is such a row, or the same one twice, it doesn't look.
+    const auto named = (*filter)->LimitedTo(collection->schema->PrimaryKey().id);
+    return remove(*(*filter)->LimitedToKeys(), named.has_value() ? static_cast<int64_t>(named->size()) : (*filter)->LimitedToKeys()->size());
+  }
 
   // Any other filter: the keys it finds now, strongly, are what goes.
   QueryCall query;
@@ -253,8 +257,8 @@ void Proxy::Delete(const CallContext& context, DeleteCall call, Callback<Mutatio
       const bool strip = std::string_view(status.message()).starts_with(kPrefix);
       return done(strip ? Status(status.code(), status.message().substr(kPrefix.size())) : status);
     }
-    const Column& column = rows->columns.front();
-    remove(PrimaryKeys::FromColumn(column.View()));
+    const PrimaryKeys keys = PrimaryKeys::FromColumn(rows->columns.front().View());
+    remove(keys, keys.size());
   });
 }
 

@@ -138,6 +138,10 @@ Status Proxy::CreateIndex(const CallContext& context, const IndexCall& call) {
   index.name = call.index_name;
   index.type_params = field->type_params;
   RETURN_IF_ERROR(IsVector(field->type) ? CheckVector(*field, call, std::move(flat), index) : CheckScalar(*field, flat, index));
+  const IndexMeta* there = collection->IndexOn(field->id);
+  if (there != nullptr && !index.name.empty() && there->name != index.name) {
+    return Unexpected("CreateIndex failed: creating multiple indexes on same field is not supported");
+  }
   IndexCoord* coord = peers_->index_coord();
   if (coord == nullptr) return CoordinatorAway("indexcoord");
   return Seen(context, coord->CreateIndex(collection->id, index));

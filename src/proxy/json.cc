@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "proxy/validate.h"
@@ -20,11 +21,33 @@ std::string_view Shortened(std::string_view text) {
   return text.substr(0, length);
 }
 
+// Writing a value out goes down into it call by call, so that what is nested deep enough would end the process.
+Status CheckDepth(std::string_view text) {
+  constexpr int kDeepest = 64;
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string && c == '\\') {
+      ++i;
+    } else if (c == '"') {
+      in_string = !in_string;
+    } else if (!in_string && (c == '[' || c == '{')) {
+      deepest = std::max(deepest, ++depth);
+    } else if (!in_string && (c == ']' || c == '}')) {
+      --depth;
+    }
+  }
+  if (deepest <= kDeepest) return {};
+  return InvalidParameter(fmt::format("parameters are nested {} levels deep, at most {} are allowed", deepest, kDeepest));
+}
+
 }  // namespace
 
 Result<KeyValues> ParseFlatJson(std::string_view text) {
   KeyValues out;
   if (text.empty()) return out;
+  RETURN_IF_ERROR(CheckDepth(text));
   const auto root = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (root.is_null()) return out;
   if (!root.is_object()) return InvalidParameter(fmt::format("parameters should be a JSON object, but are: {}", Shortened(text)));
@@ -33,6 +56,7 @@ Result<KeyValues> ParseFlatJson(std::string_view text) {
 }
 
 Result<std::vector<double>> ParseNumbers(std::string_view text) {
+  RETURN_IF_ERROR(CheckDepth(text));
   const auto root = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!root.is_array()) return InvalidParameter(fmt::format("should be a JSON array of numbers, but is: {}", Shortened(text)));
   std::vector<double> out;

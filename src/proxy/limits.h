@@ -18,6 +18,7 @@ struct ProxyLimits {
   int64_t nq = 16384;
   int64_t result_window = 16384;         // offset + limit of a query
   int64_t result_bytes = 100 << 20;      // of one query's answer
+  int64_t result_hits = 32 << 20;        // of all queries of one search
   int64_t users = 100;
   int64_t roles = 10;                    // admin and public among them
   int64_t user_name_length = 32;

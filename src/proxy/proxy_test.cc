@@ -96,9 +96,17 @@ TEST(Names, OthersToo) {
   EXPECT_THAT(CheckUserName("1x", kLimits).message(), HasSubstr("the first character must be a letter"));
   EXPECT_FALSE(CheckPassword("12345", kLimits).ok());
   EXPECT_TRUE(CheckPassword("123456", kLimits).ok());
+  EXPECT_FALSE(CheckPassword(std::string("123456\0", 7), kLimits).ok());
   EXPECT_EQ(CheckPassword("1", kLimits).message(), "invalid password length: invalid parameter[1 out of range 6 <= value <= 256]");
   EXPECT_TRUE(CheckEntityName("r$1", "role name", kLimits).ok());
   EXPECT_FALSE(CheckEntityName("1r", "role name", kLimits).ok());
+}
+
+// A character of two bytes is shown as Go shows its first: the answer stays UTF-8, or clients could not read it.
+TEST(Names, MessagesShowNoHalfCharacters) {
+  EXPECT_THAT(CheckUserName("\u00e9mile", kLimits).message(), testing::EndsWith("must be a letter, but got \u00c3: invalid parameter"));
+  EXPECT_THAT(CheckUserName("a\u00e9", kLimits).message(), testing::EndsWith("underscores, but got \u00c3: invalid parameter"));
+  EXPECT_THAT(CheckEntityName("a\u00e9", "role name", kLimits).message(), HasSubstr("found \u00c3 at 1"));
 }
 
 // ---- schemas
@@ -128,6 +136,10 @@ TEST(Schemas, AreRefusedWithMilvussReasons) {
   d = Draft();
   d.schema.fields[1].type_params = {{"dim", "x"}};
   EXPECT_EQ(Refusal(d), "strconv.ParseInt: parsing \"x\": invalid syntax");
+  d = Draft();
+  d.schema.fields.push_back(Field("Timestamp", DataType::kInt64));
+  EXPECT_EQ(Refusal(d), "schema contains system field: RowID, Timestamp, $meta: invalid parameter"
+                        "[expected=schema don't contains system field][actual=contains]");
   d = Draft();
   d.schema.fields[1].type = DataType::kBinaryVector;
   EXPECT_EQ(Refusal(d), "invalid dimension: 4. should be multiple of 8. ");
@@ -176,6 +188,43 @@ TEST(Schemas, PartitionKeyAndDynamicField) {
   ASSERT_TRUE(CheckNewCollection(d, kLimits).ok());
   ASSERT_NE(d.schema.DynamicField(), nullptr);
   EXPECT_EQ(d.schema.DynamicField()->name, "$meta");
+}
+
+TEST(Schemas, AddedFields) {
+  const CollectionSchema schema = WideSchema();
+  const auto refusal = [&](FieldSchema field) {
+    field.nullable = true;
+    return CheckAddedField(field, schema, kLimits).message();
+  };
+  EXPECT_EQ(refusal(Field("new", DataType::kInt64)), "");
+  EXPECT_EQ(refusal(Field("i8", DataType::kInt64)), "duplicate field name: i8: invalid parameter");
+  EXPECT_THAT(refusal(Field("new", static_cast<DataType>(77))), HasSubstr("is not supported by this version"));
+  EXPECT_THAT(refusal(Field("new", DataType::kGeometry)), HasSubstr("is not supported by this version"));
+  EXPECT_THAT(refusal(Field("new", DataType::kArray, {{"max_capacity", "4"}})), HasSubstr("element data type None is not valid"));
+  EXPECT_THAT(refusal(Field("new", DataType::kFloatVector, {{"dim", "4"}})), HasSubstr("vector type not support null"));
+  EXPECT_THAT(refusal(Field("$meta", DataType::kJson)), HasSubstr("duplicate field name"));
+  FieldSchema strict = Field("new", DataType::kInt64);
+  EXPECT_THAT(CheckAddedField(strict, schema, kLimits).message(), HasSubstr("added field must be nullable"));
+}
+
+TEST(Schemas, ChangedFields) {
+  const CollectionSchema schema = WideSchema();
+  const auto refusal = [&](const char* field, const char* key, const char* value) {
+    return CheckFieldChange(*schema.Find(field), {{key, value}}, {}, kLimits).message();
+  };
+  EXPECT_EQ(refusal("t", "max_length", "100"), "");
+  EXPECT_EQ(refusal("a", "max_capacity", "100"), "");
+  EXPECT_EQ(refusal("v", "mmap.enabled", "true"), "");
+  EXPECT_THAT(refusal("t", "max_length", "abc"), HasSubstr("invalid syntax"));
+  EXPECT_THAT(refusal("t", "max_length", "65536"), HasSubstr("should be in (0, 65535]"));
+  EXPECT_THAT(refusal("a", "max_capacity", "0"), HasSubstr("should be in (0, 4096]"));
+  EXPECT_THAT(refusal("i8", "max_length", "10"), HasSubstr("can not modify the maxlength for non-string types"));
+  EXPECT_THAT(refusal("t", "max_capacity", "10"), HasSubstr("can not modify the maxcapacity for non-array types"));
+  EXPECT_THAT(refusal("v", "mmap.enabled", "2"), HasSubstr("expected: true, false"));
+  EXPECT_EQ(refusal("v", "dim", "8"), "dim does not allow update in collection field param: invalid parameter");
+  EXPECT_EQ(CheckFieldChange(*schema.Find("t"), {}, {"max_length"}, kLimits).message(),
+            "max_length is not allowed to drop in collection field param: invalid parameter");
+  EXPECT_TRUE(CheckFieldChange(*schema.Find("t"), {}, {"mmap.enabled"}, kLimits).ok());
 }
 
 TEST(Schemas, DefaultsMustFit) {
@@ -729,6 +778,15 @@ TEST(Parameters, FlatJson) {
   for (const char* bad : {"[1]", "{", "3", "\xff\xfe"}) EXPECT_FALSE(ParseFlatJson(bad).ok()) << bad;
   EXPECT_THAT(*ParseNumbers("[0.5, 1]"), ElementsAre(0.5, 1.0));
   EXPECT_FALSE(ParseNumbers("[\"a\"]").ok());
+}
+
+// Nested a million levels deep, it would go through the stack.
+TEST(Parameters, DeepNestingIsRefused) {
+  const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_TRUE(ParseFlatJson("{\"a\": " + nested(63) + "}").ok());
+  EXPECT_THAT(ParseFlatJson("{\"a\": " + nested(1'000'000) + "}").status().message(), HasSubstr("nested 1000001 levels deep, at most 64"));
+  EXPECT_FALSE(ParseNumbers(nested(1'000'000)).ok());
+  EXPECT_TRUE(ParseFlatJson("{\"a\": \"\\\"" + std::string(100, '[') + "\"}").ok());  // brackets in a string are none
 }
 
 }  // namespace

@@ -88,8 +88,9 @@ class QueryOperation final : public ReadOperation {
     reply.read_ts = view_.read_ts;
     reply.output_fields = names_;
     reply.columns = Columns(std::move(rows.rows));
+    done_(std::move(reply));  // encodes and sends
+    times_.answered_us = MonotonicUs();
     LogIfSlow(*proxy_, "query", *collection_, times_, filter_, Status());
-    done_(std::move(reply));
   }
 
   // Every field in its place, also when nothing was found.

@@ -13,6 +13,7 @@ namespace saker {
 namespace {
 
 constexpr std::chrono::milliseconds kLongestPause{100};
+constexpr int64_t kLongestTtlSeconds = int64_t{1} << 40;  // longer than any clock, and no overflow as milliseconds
 constexpr Timestamp kEventuallyTs = 1;
 constexpr Timestamp kBoundedTs = 2;
 
@@ -40,7 +41,7 @@ int64_t TtlSeconds(const Collection& collection) {
   const std::string* text = Find(collection.properties, "collection.ttl.seconds");
   int64_t seconds = 0;
   if (text != nullptr) std::from_chars(text->data(), text->data() + text->size(), seconds);
-  return seconds;
+  return std::min(seconds, kLongestTtlSeconds);
 }
 
 Status NodeGone(NodeId node) { return {ErrorCode::kNodeNotFound, fmt::format("node not found[node={}]", node.value)}; }
@@ -152,9 +153,9 @@ ReadDemand DemandOf(const ConsistencyWish& wish, ConsistencyLevel collection_def
 }
 
 ReadOperation::ReadOperation(Proxy* proxy, const CallContext& context, CollectionPtr collection, std::vector<PartitionId> partitions,
-                             const ConsistencyWish& consistency, bool pinned, bool ignore_growing)
+                             const ConsistencyWish& consistency, bool iterator, bool ignore_growing)
     : proxy_(proxy), context_(context), collection_(std::move(collection)), partitions_(std::move(partitions)),
-      consistency_(consistency), pinned_(pinned && consistency.guarantee_ts > kBoundedTs), ignore_growing_(ignore_growing) {}
+      consistency_(consistency), iterator_(iterator), pinned_(iterator && consistency.guarantee_ts > kBoundedTs), ignore_growing_(ignore_growing) {}
 
 void ReadOperation::Start() {
   times_.parsed_us = MonotonicUs();
@@ -244,6 +245,8 @@ void ReadOperation::Begin(ConsistencyLevel level, Timestamp at_least, bool last_
     request.channels = route_.owners[i].channels;
     request.level = level;
     request.at_least = at_least;
+    request.iterator = iterator_;
+    request.pinned_at = pinned_ ? consistency_.guarantee_ts : 0;
     auto answer = [self = shared_from_this(), round, level, last_try](Result<ReadPoint> point) {
       {
         MutexLock lock(round->mutex);
@@ -417,9 +420,11 @@ void LogIfSlow(const Proxy& proxy, std::string_view what, const Collection& coll
   const int64_t limit_ms = proxy.settings().slow_query_ms;
   if (limit_ms <= 0 || total_us < limit_ms * 1000) return;
   const auto ms = [](int64_t from, int64_t to) { return from == 0 || to == 0 ? 0.0 : static_cast<double>(to - from) / 1000.0; };
-  LogWarn("slow {} on {} took {:.1f} ms: parse {:.1f}, wait {:.1f}, legs {:.1f}, merge {:.1f}, fetch {:.1f} ms, {} attempts, {}; {}", what,
+  LogWarn("slow {} on {} took {:.1f} ms: parse {:.1f}, wait {:.1f}, legs {:.1f}, merge {:.1f}, fetch {:.1f}, answer {:.1f} ms, {} attempts, "
+          "{}; {}", what,
           collection.name, static_cast<double>(total_us) / 1000.0, ms(times.start_us, times.parsed_us), ms(times.parsed_us, times.begun_us),
-          ms(times.begun_us, times.legs_us), ms(times.legs_us, times.merged_us), ms(times.merged_us, times.fetched_us), times.attempts, detail,
+          ms(times.begun_us, times.legs_us), ms(times.legs_us, times.merged_us), ms(times.merged_us, times.fetched_us),
+          ms(times.fetched_us, times.answered_us), times.attempts, detail,
           status.ok() ? "ok" : status.message());
 }
 

@@ -49,14 +49,14 @@ Result<OutputFields> ResolveOutputs(const CollectionSchema& schema, const std::v
 // Where the time of one request went, for the slow-query log.
 struct ReadTimes {
   int64_t start_us = MonotonicUs();
-  int64_t parsed_us = 0, begun_us = 0, legs_us = 0, merged_us = 0, fetched_us = 0;
+  int64_t parsed_us = 0, begun_us = 0, legs_us = 0, merged_us = 0, fetched_us = 0, answered_us = 0;
   int attempts = 0;
 };
 
 class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
  public:
   ReadOperation(Proxy* proxy, const CallContext& context, CollectionPtr collection, std::vector<PartitionId> partitions,
-                const ConsistencyWish& consistency, bool pinned, bool ignore_growing);
+                const ConsistencyWish& consistency, bool iterator, bool ignore_growing);
   virtual ~ReadOperation() = default;
   void Start();
 
@@ -92,7 +92,8 @@ class ReadOperation : public std::enable_shared_from_this<ReadOperation> {
   void Begun(ConsistencyLevel level, Timestamp ts, bool last_try);
 
   const ConsistencyWish consistency_;
-  const bool pinned_;
+  const bool iterator_;
+  const bool pinned_;                  // a later page of an iterator: read where the first one was
   const bool ignore_growing_;
   Revision seen_revision_ = 0;
   bool asked_to_load_ = false;

@@ -97,7 +97,9 @@ template <typename Request>
 ConsistencyWish ToConsistency(const Request& r) {
   ConsistencyWish wish;
   wish.use_default = r.use_default_consistency();
-  wish.level = static_cast<ConsistencyLevel>(r.consistency_level());
+  // A level that isn't known here leaves the timestamp to decide, as in Milvus.
+  const bool known = wire::common::ConsistencyLevel_IsValid(r.consistency_level());
+  wish.level = known ? static_cast<ConsistencyLevel>(r.consistency_level()) : ConsistencyLevel::kCustomized;
   wish.guarantee_ts = r.guarantee_timestamp();
   return wish;
 }
@@ -245,12 +247,13 @@ Result<QueryCall> ToQuery(const wire::milvus::QueryRequest& r) {
 
 void MilvusService::RegisterData(MethodTable& table) {
   ThreadPool* pool = p_->search_pool();
-  Add(table, "Insert", pool, &MilvusService::Insert);
-  Add(table, "Upsert", pool, &MilvusService::Upsert);
-  Add(table, "Delete", pool, &MilvusService::Delete);
-  Add(table, "Search", pool, &MilvusService::Search);
-  Add(table, "HybridSearch", pool, &MilvusService::HybridSearch);
-  Add(table, "Query", pool, &MilvusService::Query);
+  constexpr bool kOftenBrief = true;
+  Add(table, "Insert", pool, &MilvusService::Insert, kOftenBrief);
+  Add(table, "Upsert", pool, &MilvusService::Upsert, kOftenBrief);
+  Add(table, "Delete", pool, &MilvusService::Delete, kOftenBrief);
+  Add(table, "Search", pool, &MilvusService::Search, kOftenBrief);
+  Add(table, "HybridSearch", pool, &MilvusService::HybridSearch, kOftenBrief);
+  Add(table, "Query", pool, &MilvusService::Query, kOftenBrief);
 }
 
 void MilvusService::Insert(RequestContext& context, const wire::milvus::InsertRequest& r, Responder<wire::milvus::MutationResult> respond) {

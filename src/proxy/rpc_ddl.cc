@@ -148,9 +148,18 @@ void MilvusService::CreateCollection(RequestContext& context, const wire::milvus
   CollectionDraft draft;
   draft.schema = std::move(*converted);
   if (draft.schema.name.empty()) draft.schema.name = r.collection_name();
+  if (draft.schema.name != r.collection_name()) {
+    return Answer(respond, InvalidParameter("collection name matches schema name", "don't match",
+                                            fmt::format("collection name = {}, schema.Name={}", r.collection_name(), draft.schema.name)));
+  }
   draft.shards = r.shards_num();
-  if (r.num_partitions() > INT32_MAX) return Answer(respond, InvalidParameter(fmt::format("num_partitions {} is too large", r.num_partitions())));
+  if (r.num_partitions() > INT32_MAX || r.num_partitions() < INT32_MIN) {
+    return Answer(respond, InvalidParameter(fmt::format("num_partitions {} is out of range", r.num_partitions())));
+  }
   draft.partitions = static_cast<int32_t>(r.num_partitions());
+  if (!wire::common::ConsistencyLevel_IsValid(r.consistency_level())) {
+    return Answer(respond, InvalidParameter(fmt::format("consistency level {} is not known", static_cast<int>(r.consistency_level()))));
+  }
   draft.consistency = static_cast<ConsistencyLevel>(r.consistency_level());
   draft.properties = ToKeyValues(r.properties());
   Answer(respond, p_->CreateCollection(Ddl(context, r), std::move(draft)));

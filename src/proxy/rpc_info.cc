@@ -167,6 +167,9 @@ void MilvusService::GetFlushState(RequestContext& context, const wire::milvus::G
 void MilvusService::FlushAll(RequestContext& context, const wire::milvus::FlushAllRequest& r, Responder<wire::milvus::FlushAllResponse> respond) {
   DataCoord* coord = p_->peers()->data_coord();
   if (coord == nullptr) return respond.Fail(CoordinatorAway("datacoord"));
+  if (!r.db_name().empty() && p_->catalog()->FindDatabase(r.db_name()) == nullptr) {
+    return respond.Fail(Status(ErrorCode::kDatabaseNotFound, fmt::format("database not found[database={}]", r.db_name())));
+  }
   Timestamp highest = p_->clock().Now();
   for (const CollectionPtr& collection : p_->catalog()->Collections(r.db_name())) {
     const auto flushed = coord->Flush(collection->id);

@@ -1,4 +1,6 @@
 // RPCs of users, roles and grants. Each has an old code of its own for its failures.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 
@@ -22,6 +24,12 @@ std::vector<std::string> RoleNames(const Catalog& catalog) {
   std::set<std::string> names{std::string(kAdminRole), std::string(kPublicRole)};
   for (const auto& role : catalog.Roles()) names.insert(role->name);
   return {names.begin(), names.end()};
+}
+
+// A type of a newer protocol must not be read as a revocation.
+Status CheckGrantType(wire::milvus::OperatePrivilegeType type) {
+  if (type == wire::milvus::Grant || type == wire::milvus::Revoke) return {};
+  return Unexpected(fmt::format("invalid operate privilege type, current type: {}", static_cast<int>(type)));
 }
 
 void FillGrant(const Grant& grant, wire::milvus::GrantEntity* out) {
@@ -90,6 +98,10 @@ void MilvusService::DropRole(RequestContext& context, const wire::milvus::DropRo
 }
 void MilvusService::OperateUserRole(RequestContext& context, const wire::milvus::OperateUserRoleRequest& r, Responder<wire::common::Status> respond) {
   const bool add = r.type() == wire::milvus::AddUserToRole;
+  if (!add && r.type() != wire::milvus::RemoveUserFromRole) {
+    return AnswerAs(respond, Unexpected(fmt::format("invalid operate user role type, operate type: {}", static_cast<int>(r.type()))),
+                    wire::common::OperateUserRoleFailure);
+  }
   AnswerAs(respond, p_->OperateUserRole(Context(context, {}, true), r.username(), r.role_name(), add), wire::common::OperateUserRoleFailure);
 }
 
@@ -131,6 +143,7 @@ void MilvusService::OperatePrivilege(RequestContext& context, const wire::milvus
   if (!entity.grantor().has_privilege()) return Answer(respond, Unexpected("the privilege entity in the grantor entity is nil"));
   if (!entity.has_object()) return Answer(respond, Unexpected("the resource entity in the grant entity is nil"));
   if (!entity.has_role()) return Answer(respond, Unexpected("the object entity in the grant entity is nil"));
+  if (Status bad = CheckGrantType(r.type()); !bad.ok()) return AnswerAs(respond, bad, wire::common::OperatePrivilegeFailure);
   if (context.user.empty()) {
     if (auto named = Proxy::UserNamed(context.authorization); !named.ok()) return Answer(respond, named.status());
   }
@@ -147,6 +160,7 @@ void MilvusService::OperatePrivilege(RequestContext& context, const wire::milvus
 
 void MilvusService::OperatePrivilegeV2(RequestContext& context, const wire::milvus::OperatePrivilegeV2Request& r,
                                        Responder<wire::common::Status> respond) {
+  if (Status bad = CheckGrantType(r.type()); !bad.ok()) return AnswerAs(respond, bad, wire::common::OperatePrivilegeFailure);
   const Status status = p_->OperatePrivilegeV2(Context(context, {}, true), r.role().name(), r.grantor().privilege().name(), r.db_name(),
                                                r.collection_name(), r.type() == wire::milvus::Grant);
   AnswerAs(respond, status, wire::common::OperatePrivilegeFailure);

@@ -301,8 +301,9 @@ class SearchOperation final : public ReadOperation {
     for (const FieldId id : shape_.fields) reply_.columns.push_back(id == primary ? KeyColumn() : std::move(fetched[next++]));
     static Counter& searched = Metrics().GetCounter("milvus_proxy_search_vectors_count", "Queries searched for", {{"node_id", "1"}, {"query_type", "search"}});
     searched.Add(static_cast<double>(shape_.nq) * static_cast<double>(plans_.size()));
+    done_(std::move(reply_));  // encodes and sends
+    times_.answered_us = MonotonicUs();
     LogIfSlow(*proxy_, "search", *collection_, times_, Detail(), Status());
-    done_(std::move(reply_));
   }
 
   std::string Detail() const {
@@ -326,15 +327,31 @@ class SearchOperation final : public ReadOperation {
   SearchReply reply_;
 };
 
+// Hits are in memory at the nodes and here, several times over, before a byte of the answer is sent.
+Status CheckResultSize(Proxy* proxy, const CallContext& context, const Collection& collection, const SearchCall& call) {
+  int64_t asked = 0, longest = 0;
+  for (const SearchPart& part : call.parts) {
+    asked += part.nq * (part.limit + part.offset);
+    longest = std::max(longest, part.limit + part.offset);
+  }
+  const int64_t limit = proxy->limits().result_hits;
+  if (asked <= limit) return {};
+  // There may be fewer rows than were asked for.
+  ASSIGN_OR_RETURN(const int64_t rows, proxy->RowCount(context, collection.name, {}));
+  int64_t possible = 0;
+  for (const SearchPart& part : call.parts) possible += part.nq * std::min(rows, part.limit + part.offset);
+  if (possible <= limit) return {};
+  return Unexpected(fmt::format("search results exceed the limit of {} hits: {} queries with up to {} hits each; ask for fewer at once", limit,
+                                call.parts.front().nq, std::min(rows, longest)));
+}
+
 Status CheckHybrid(SearchCall& call, const ProxyLimits& limits) {
   const RankWish& rank = *call.rank;
   if (call.parts.empty()) return InvalidParameter("hybrid search needs at least one request");
   if (call.parts.size() > 1024) return InvalidParameter(fmt::format("maximum of ann search requests is 1024, but got {}", call.parts.size()));
   RETURN_IF_ERROR(CheckTopK("limit", rank.limit, limits.top_k));
-  if (rank.offset < 0 || rank.offset + rank.limit > limits.top_k) {
-    return Unexpected(fmt::format("offset+limit [{}] is invalid, top k should be in range [1, {}], but got {}", rank.offset + rank.limit,
-                                  limits.top_k, rank.offset + rank.limit));
-  }
+  if (rank.offset != 0) RETURN_IF_ERROR(CheckTopK("offset", rank.offset, limits.top_k));
+  RETURN_IF_ERROR(CheckTopK("offset+limit", rank.offset + rank.limit, limits.top_k));
   if (rank.strategy == RankWish::Strategy::kWeighted) {
     if (rank.weights.size() != call.parts.size()) {
       return InvalidParameter(std::to_string(call.parts.size()), std::to_string(rank.weights.size()),
@@ -376,6 +393,7 @@ void Proxy::Search(const CallContext& context, SearchCall call, Callback<SearchR
     if (!plan.ok()) return done(plan.status());
     plans.push_back(std::move(*plan));
   }
+  if (Status bad = CheckResultSize(this, context, *collection, call); !bad.ok()) return done(bad);
   // Several filters: only one alone can narrow the partitions down.
   const Filter* narrowing = plans.size() == 1 ? plans.front()->filter.get() : nullptr;
   auto partitions = PartitionsToRead(*collection, call.partitions, narrowing);

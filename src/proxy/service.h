@@ -18,11 +18,11 @@ class MilvusService {
   template <typename Request, typename Response>
   using Method = void (MilvusService::*)(RequestContext&, const Request&, Responder<Response>);
   template <typename Request, typename Response>
-  void Add(MethodTable& table, const char* name, ThreadPool* pool, Method<Request, Response> method) {
+  void Add(MethodTable& table, const char* name, ThreadPool* pool, Method<Request, Response> method, bool often_brief = false) {
     table.Register<Request, Response>(std::string("/milvus.proto.milvus.MilvusService/") + name, pool,
                                       [this, method](RequestContext& context, const Request& request, Responder<Response> respond) {
                                         (this->*method)(context, request, std::move(respond));
-                                      });
+                                      }, often_brief);
   }
   void RegisterDdl(MethodTable& table);    // rpc_ddl.cc
   void RegisterData(MethodTable& table);   // rpc_data.cc

@@ -64,7 +64,7 @@ Status Proxy::DropUser(const CallContext& context, const std::string& name) {
 
 Status Proxy::CreateRole(const CallContext& context, const std::string& name) {
   RETURN_IF_ERROR(CheckEntityName(name, "role name", limits()));
-  if (catalog_->FindRole(name) != nullptr || IsDefaultRole(name)) return Unexpected(fmt::format("role [name:\"{}\" ] already exists", name));
+  if (catalog_->FindRole(name) != nullptr || IsDefaultRole(name)) return Unexpected(fmt::format("role [name:\"{}\"] already exists", name));
   if (static_cast<int64_t>(catalog_->Roles().size()) >= limits().roles) {
     return Unexpected("unable to create role because the number of roles has reached the limit");
   }
@@ -117,7 +117,7 @@ Status Proxy::OperatePrivilege(const CallContext& context, Grant grant, bool giv
   if (grant.privilege != kAnyWord && !IsPrivilegeOf(grant.object_type, grant.privilege)) {
     return Unexpected(fmt::format("not found the privilege name[{}]", grant.privilege));
   }
-  if (grant.object_type == "Global") grant.object = kAnyWord;
+  if (grant.object_type == "Global") grant.object = std::string(kAnyWord);
   if (grant.database.empty()) grant.database = context.database;
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");

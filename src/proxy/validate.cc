@@ -18,6 +18,14 @@ std::string_view Trim(std::string_view text) {
   return text;
 }
 
+// One byte of a name as a message shows it. Like Go, which makes a character of its number: half of a longer character
+// would be no UTF-8, and clients could not read the answer.
+std::string Shown(char byte) {
+  const auto code = static_cast<unsigned char>(byte);
+  if (code < 0x80) return std::string(1, byte);
+  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+}
+
 // What is wrong with a name: the shared core; the messages are the callers'.
 enum class NameFault { kNone, kEmpty, kTooLong, kFirst, kOther };
 NameFault FaultOf(std::string_view name, int64_t max_length, bool digit_first = false) {
@@ -269,6 +277,38 @@ Status CheckDefault(const FieldSchema& field) {
   return {};
 }
 
+// What sort of field it is.
+Status CheckKind(const FieldSchema& field) {
+  RETURN_IF_ERROR(CheckType(field));
+  if (field.is_clustering_key) return InvalidParameter(fmt::format("clustering key is not supported, field name: {}", field.name));
+  if (field.is_function_output) return InvalidParameter(fmt::format("function output field is not supported: {}", field.name));
+  return {};
+}
+
+// Its name and the numbers that go with its type.
+Status CheckField(FieldSchema& field, std::string_view collection, const ProxyLimits& limits) {
+  RETURN_IF_ERROR(CheckFieldName(field.name, limits));
+  if (IsVector(field.type)) RETURN_IF_ERROR(CheckDimension(field, limits));
+  if (field.type == DataType::kVarChar || (field.type == DataType::kArray && field.element_type == DataType::kVarChar)) {
+    RETURN_IF_ERROR(CheckMaxLength(field, collection, limits));
+  }
+  if (field.type == DataType::kArray) RETURN_IF_ERROR(CheckMaxCapacity(field, collection, limits));
+  if (field.nullable && IsVector(field.type)) {
+    return InvalidParameter(fmt::format("vector type not support null, field name: {}", field.name));
+  }
+  return CheckDefault(field);
+}
+
+// Names that Milvus keeps for itself.
+Status CheckSystemNames(const CollectionSchema& schema) {
+  for (const char* name : {"RowID", "Timestamp", "$meta"}) {
+    if (schema.Find(name) != nullptr) {
+      return InvalidParameter("schema don't contains system field", "contains", "schema contains system field: RowID, Timestamp, $meta");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Status InvalidParameter(std::string_view message) {
@@ -353,23 +393,15 @@ Status CheckUserName(std::string_view raw, const ProxyLimits& limits) {
                                         name.size(), limits.user_name_length));
   }
   if (!IsAlpha(name[0])) {
-    return InvalidParameter(fmt::format("invalid user name {}, the first character must be a letter, but got {}", name, name[0]));
+    return InvalidParameter(fmt::format("invalid user name {}, the first character must be a letter, but got {}", name, Shown(name[0])));
   }
   for (const char c : name.substr(1)) {
     if (c != '_' && !IsAlpha(c) && !IsDigit(c)) {
       return InvalidParameter(fmt::format(
-          "invalid user name {}, username must contain only numbers, letters and underscores, but got {}", name, c));
+          "invalid user name {}, username must contain only numbers, letters and underscores, but got {}", name, Shown(c)));
     }
   }
   return {};
-}
-
-Status CheckPassword(std::string_view password, const ProxyLimits& limits) {
-  const int64_t length = static_cast<int64_t>(password.size());
-  if (length >= limits.password_min && length <= limits.password_max) return {};
-  return {ErrorCode::kParameterInvalid,
-          fmt::format("invalid password length: invalid parameter[{} out of range {} <= value <= {}]", length,
-                      limits.password_min, limits.password_max)};
 }
 
 Status CheckEntityName(std::string_view raw, std::string_view what, const ProxyLimits& limits) {
@@ -387,23 +419,58 @@ Status CheckEntityName(std::string_view raw, std::string_view what, const ProxyL
   for (size_t i = 1; i < name.size(); ++i) {
     const char c = name[i];
     if (c != '_' && c != '$' && !IsAlpha(c) && !IsDigit(c)) {
-      return InvalidParameter(fmt::format("{} can only contain numbers, letters, dollars and underscores, found {} at {}", what, c, i));
+      return InvalidParameter(
+          fmt::format("{} can only contain numbers, letters, dollars and underscores, found {} at {}", what, Shown(c), i));
     }
   }
   return {};
 }
 
-Status CheckField(FieldSchema& field, std::string_view collection, const ProxyLimits& limits) {
-  RETURN_IF_ERROR(CheckFieldName(field.name, limits));
-  if (IsVector(field.type)) RETURN_IF_ERROR(CheckDimension(field, limits));
-  if (field.type == DataType::kVarChar || (field.type == DataType::kArray && field.element_type == DataType::kVarChar)) {
-    RETURN_IF_ERROR(CheckMaxLength(field, collection, limits));
+Status CheckPassword(std::string_view password, const ProxyLimits& limits) {
+  if (password.find('\0') != std::string_view::npos) return InvalidParameter("a password must not contain a zero byte");
+  const int64_t length = static_cast<int64_t>(password.size());
+  if (length >= limits.password_min && length <= limits.password_max) return {};
+  return {ErrorCode::kParameterInvalid,
+          fmt::format("invalid password length: invalid parameter[{} out of range {} <= value <= {}]", length,
+                      limits.password_min, limits.password_max)};
+}
+
+Status CheckAddedField(FieldSchema& field, const CollectionSchema& schema, const ProxyLimits& limits) {
+  if (schema.Find(field.name) != nullptr) return InvalidParameter(fmt::format("duplicate field name: {}", field.name));
+  if (!field.nullable) return InvalidParameter(fmt::format("added field must be nullable, please check it, field name = {}", field.name));
+  if (field.is_primary || field.auto_id || field.is_partition_key || field.is_dynamic) {
+    return InvalidParameter(
+        fmt::format("an added field can be neither primary key nor partition key nor the dynamic field, field name = {}", field.name));
   }
-  if (field.type == DataType::kArray) RETURN_IF_ERROR(CheckMaxCapacity(field, collection, limits));
-  if (field.nullable && IsVector(field.type)) {
-    return InvalidParameter(fmt::format("vector type not support null, field name: {}", field.name));
+  if (static_cast<int64_t>(schema.fields.size()) >= limits.fields) {
+    return InvalidParameter(fmt::format("The number of fields has reached the maximum value {}", limits.fields));
   }
-  return CheckDefault(field);
+  RETURN_IF_ERROR(CheckKind(field));
+  return CheckField(field, schema.name, limits);
+}
+
+Status CheckFieldChange(const FieldSchema& field, const KeyValues& set, const std::vector<std::string>& erase, const ProxyLimits& limits) {
+  FieldSchema changed = field;
+  for (const auto& [key, value] : set) {
+    const bool text = field.type == DataType::kVarChar || (field.type == DataType::kArray && field.element_type == DataType::kVarChar);
+    if (key == "max_length" && !text) return InvalidParameter(fmt::format("{} can not modify the maxlength for non-string types", field.name));
+    if (key == "max_capacity" && field.type != DataType::kArray) {
+      return InvalidParameter(fmt::format("{} can not modify the maxcapacity for non-array types", field.name));
+    }
+    if (key == "mmap.enabled" && value != "true" && value != "false" && value != "True" && value != "False") {
+      return InvalidParameter(fmt::format("invalid {} value: {}, expected: true, false", key, value));
+    }
+    if (key != "max_length" && key != "max_capacity" && key != "mmap.enabled") {
+      return InvalidParameter(fmt::format("{} does not allow update in collection field param", key));
+    }
+    Assign(changed.type_params, key, value);
+    if (key == "max_length") RETURN_IF_ERROR(CheckMaxLength(changed, field.name, limits));
+    if (key == "max_capacity") RETURN_IF_ERROR(CheckMaxCapacity(changed, field.name, limits));
+  }
+  for (const std::string& key : erase) {
+    if (key != "mmap.enabled") return InvalidParameter(fmt::format("{} is not allowed to drop in collection field param", key));
+  }
+  return {};
 }
 
 Status CheckNewCollection(CollectionDraft& draft, const ProxyLimits& limits) {
@@ -426,13 +493,12 @@ Status CheckNewCollection(CollectionDraft& draft, const ProxyLimits& limits) {
   }
   RETURN_IF_ERROR(CheckAutoId(schema));
   for (const FieldSchema& field : schema.fields) {
-    RETURN_IF_ERROR(CheckType(field));
-    if (field.is_clustering_key) return InvalidParameter(fmt::format("clustering key is not supported, field name: {}", field.name));
-    if (field.is_function_output) return InvalidParameter(fmt::format("function output field is not supported: {}", field.name));
+    RETURN_IF_ERROR(CheckKind(field));
   }
   RETURN_IF_ERROR(CheckPartitionKey(draft, limits));
   for (FieldSchema& field : schema.fields) RETURN_IF_ERROR(CheckField(field, schema.name, limits));
   RETURN_IF_ERROR(CheckVectorFields(schema, limits));
+  RETURN_IF_ERROR(CheckSystemNames(schema));
   schema.auto_id = false;
   if (schema.enable_dynamic_field) {
     FieldSchema meta;

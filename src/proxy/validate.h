@@ -29,8 +29,10 @@ Status CheckEntityName(std::string_view name, std::string_view what, const Proxy
 
 // A new collection: fills dim, max_length, max_capacity from the type parameters, adds $meta, sets partitions' default.
 Status CheckNewCollection(CollectionDraft& draft, const ProxyLimits& limits);
-// One field of it (also of a field added later).
-Status CheckField(FieldSchema& field, std::string_view collection, const ProxyLimits& limits);
+// A field added later.
+Status CheckAddedField(FieldSchema& field, const CollectionSchema& schema, const ProxyLimits& limits);
+// Properties of a field that are to be set or erased.
+Status CheckFieldChange(const FieldSchema& field, const KeyValues& set, const std::vector<std::string>& erase, const ProxyLimits& limits);
 
 // ---- rows
 

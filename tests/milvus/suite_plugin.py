@@ -31,8 +31,10 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     skips = _skips(os.environ.get("SAKER_SUITE_SKIP"))
     for item in items:
+        callspec = getattr(item, "callspec", None)
+        known_as = item.nodeid + str(callspec.params if callspec else "")
         for name, reason in skips.items():
-            if name in item.nodeid:
+            if name in known_as:
                 item.add_marker(pytest.mark.skip(reason=reason))
     wanted, every = set(config.getoption("--tags") or ()), config.getoption("--every")
     keep, drop, at = [], [], 0
@@ -53,7 +55,7 @@ def _flat(values):
 
 
 def _skips(path):
-    """{part of a test's name: reason} from lines `name  # reason`."""
+    """{part of a test's name or parameters: reason} from lines `name  # reason`."""
     found = {}
     if path and os.path.exists(path):
         for line in open(path):
