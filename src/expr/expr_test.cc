@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <simdjson.h>
 
 #include "expr/lexer.h"
 #include "expr/like_pattern.h"
@@ -315,6 +316,19 @@ TEST(Filter, HostileTextIsRefusedWithAMessage) {
   EXPECT_EQ((*ParseFilter(values + "]", schema))->LimitedToKeys()->size(), 20000);
   // Within the depth that is allowed.
   EXPECT_EQ(MessageOf(std::string(200, '(') + "id == 1" + std::string(200, ')'), schema), "");
+}
+
+// Half a character or an escaped byte in a message would make the whole answer unreadable for clients.
+TEST(Filter, MessagesAreUtf8) {
+  const SchemaPtr schema = SmallSchema();
+  TemplateValues templates;
+  templates["bytes"].scalar = Value(std::string("\xff"));
+  for (const std::string text : {"id == =\u00e9", "id == $\u00e9", "id == \"\\\u00e9\"", "id in [\"\\xff\"]", "id == [\"\\xff\"]",
+                                 "id in [{bytes}]", "s == \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\u00e9\u00e9\\", "id in \"\u00e9\"", "\"\\xff\""}) {
+    const std::string message = MessageOf(text, schema, templates);
+    EXPECT_NE(message, "") << text;
+    EXPECT_TRUE(simdjson::validate_utf8(message)) << text << ": " << message;
+  }
 }
 
 TEST(Filter, FunctionsOfLaterVersionsAreNamed) {

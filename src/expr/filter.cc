@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <simdjson.h>
 
 #include "expr/bind.h"
 #include "expr/parser.h"
@@ -65,10 +66,25 @@ std::string_view Shortened(std::string_view text) {
   return text.substr(0, end);
 }
 
+// Messages quote bytes that are no UTF-8, of an escape like \xff or of half a character; clients could not read them.
+std::string Readable(std::string_view text) {
+  if (simdjson::validate_utf8(text.data(), text.size())) return std::string(text);
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    const std::string_view character = text.substr(i, length);
+    const bool whole = character.size() == length && simdjson::validate_utf8(character.data(), length);
+    out += whole ? character : std::string_view("\uFFFD");
+    i += whole ? length : 1;
+  }
+  return out;
+}
+
 Status CannotParse(std::string_view text, const Status& why) {
   const std::string_view quoted = Shortened(text);
-  return Status(why.code(), fmt::format("cannot parse expression: {}{}, error: {}", quoted,
-                                        quoted.size() < text.size() ? "…" : "", Shortened(why.message())));
+  return Status(why.code(), fmt::format("cannot parse expression: {}{}, error: {}", Readable(quoted),
+                                        quoted.size() < text.size() ? "…" : "", Readable(Shortened(why.message()))));
 }
 
 }  // namespace
@@ -80,7 +96,7 @@ Result<FilterPtr> ParseFilter(std::string_view text, SchemaPtr schema, const Tem
   Result<BoundCondition> bound = BindCondition(**expr, text, *schema, templates);
   if (!bound.ok()) return CannotParse(text, bound.status());
   // Milvus says this one without the words before it.
-  if (bound->root == nullptr) return Status(ErrorCode::kUnexpected, std::string(Shortened(bound->why_not)));
+  if (bound->root == nullptr) return Status(ErrorCode::kUnexpected, Readable(Shortened(bound->why_not)));
   return FilterPtr(std::make_shared<BoundFilter>(std::move(schema), std::move(bound->root)));
 }
 

@@ -39,6 +39,8 @@ Status MayDo(const RestCall& call, const char* message_name) {
   ASSIGN_OR_RETURN(const std::string collection, body.Text("collectionName"));
   ASSIGN_OR_RETURN(const std::string user, body.Text("userName"));
   ASSIGN_OR_RETURN(const std::string role, body.Text("roleName"));
+  ASSIGN_OR_RETURN(const std::string new_database, body.Text("newDbName"));
+  SetName(*message, "newDBName", new_database);
   SetName(*message, "collection_name", collection);
   SetName(*message, "collection_names", collection);
   SetName(*message, "username", user);
