@@ -21,6 +21,26 @@ struct Versioned {
 
 bool StartsWith(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
 
+template <typename Map, typename Key>
+auto ValueOf(const Map& map, const Key& key) -> decltype(map.begin()->second.value) {
+  const auto it = map.find(key);
+  return it == map.end() ? nullptr : it->second.value;
+}
+
+template <typename Map, typename Key>
+Revision RevisionOf(const Map& map, const Key& key) {
+  const auto it = map.find(key);
+  return it == map.end() ? 0 : it->second.revision;
+}
+
+template <typename Map>
+auto ValuesOf(const Map& map) {
+  std::vector<decltype(map.begin()->second.value)> out;
+  out.reserve(map.size());
+  for (const auto& [key, versioned] : map) out.push_back(versioned.value);
+  return out;
+}
+
 // Sorts and drops duplicates: a batch may touch a thing twice.
 template <typename T>
 void Unique(std::vector<T>& values) {
@@ -36,13 +56,13 @@ struct Catalog::State {
   std::map<DatabaseId, Versioned<Database>> databases GUARDED_BY(mutex);
   std::map<CollectionId, Versioned<Collection>> collections GUARDED_BY(mutex);   // tombstones included
   std::map<std::pair<DatabaseId, std::string>, CollectionId> names GUARDED_BY(mutex);  // names and aliases of the living
-  std::map<std::string, std::shared_ptr<const User>> users GUARDED_BY(mutex);
-  std::map<std::string, std::shared_ptr<const Role>> roles GUARDED_BY(mutex);
+  std::map<std::string, Versioned<User>, std::less<>> users GUARDED_BY(mutex);
+  std::map<std::string, Versioned<Role>, std::less<>> roles GUARDED_BY(mutex);
   std::unordered_map<CollectionId, Versioned<Placement>> placements GUARDED_BY(mutex);
   std::map<ChannelId, Versioned<ChannelAssignment>> channels GUARDED_BY(mutex);
   std::unordered_map<SegmentId, Versioned<SegmentMeta>> segments GUARDED_BY(mutex);
   std::unordered_map<CollectionId, std::set<SegmentId>> by_collection GUARDED_BY(mutex);
-  std::map<int64_t, TaskSpec> tasks GUARDED_BY(mutex);
+  std::map<int64_t, Versioned<TaskSpec>> tasks GUARDED_BY(mutex);
 
   Mutex listeners_mutex;
   std::map<int, Listener> listeners GUARDED_BY(listeners_mutex);
@@ -61,12 +81,14 @@ struct Catalog::State {
 
   // A value this build can't read is reported and left as it was: never taken for absent.
   template <typename T, typename Map, typename Key>
-  void Put(Map& map, const Key& key, Result<T> decoded, const KeyValue& kv) {
+  std::shared_ptr<const T> Put(Map& map, const Key& key, Result<T> decoded, const KeyValue& kv) {
     if (!decoded.ok()) {
       LogError("meta store key {}: {}", kv.key, decoded.status().ToString());
-      return;
+      return nullptr;
     }
-    map[key] = {std::make_shared<const T>(std::move(*decoded)), kv.mod_revision};
+    auto value = std::make_shared<const T>(std::move(*decoded));
+    map[key] = {value, kv.mod_revision};
+    return value;
   }
 };
 
@@ -128,11 +150,11 @@ void Catalog::State::Apply(const WatchEvent& event, Change& change) {
     return;
   }
   if (StartsWith(key, kUserPrefix)) {
-    if (auto user = DecodeUser(event.kv.value); user.ok()) users[user->name] = std::make_shared<const User>(*user);
+    Put<User>(users, key.substr(kUserPrefix.size()), DecodeUser(event.kv.value), event.kv);
     return;
   }
   if (StartsWith(key, kRolePrefix)) {
-    if (auto role = DecodeRole(event.kv.value); role.ok()) roles[role->name] = std::make_shared<const Role>(*role);
+    Put<Role>(roles, key.substr(kRolePrefix.size()), DecodeRole(event.kv.value), event.kv);
     return;
   }
   if (StartsWith(key, kSessionPrefix)) {
@@ -152,7 +174,7 @@ void Catalog::State::Apply(const WatchEvent& event, Change& change) {
     Put<ChannelAssignment>(channels, static_cast<ChannelId>(*id), DecodeChannelAssignment(event.kv.value), event.kv);
     change.channels.push_back(static_cast<ChannelId>(*id));
   } else if (StartsWith(key, kTaskPrefix)) {
-    if (auto task = DecodeTask(event.kv.value); task.ok()) tasks[*id] = std::move(*task);
+    Put<TaskSpec>(tasks, *id, DecodeTask(event.kv.value), event.kv);
     change.tasks = true;
   }
 }
@@ -186,14 +208,11 @@ void Catalog::State::PutCollection(const KeyValue& kv, Change& change) {
 
 void Catalog::State::PutSegment(const KeyValue& kv, Change& change) {
   auto decoded = DecodeSegment(kv.value);
-  if (!decoded.ok()) {
-    LogError("meta store key {}: {}", kv.key, decoded.status().ToString());
-    return;
-  }
-  const auto segment = std::make_shared<const SegmentMeta>(std::move(*decoded));
-  by_collection[segment->collection].insert(segment->id);
-  segments[segment->id] = {segment, kv.mod_revision};
-  change.segments.push_back(segment->id);
+  const SegmentId id = decoded.ok() ? decoded->id : SegmentId();
+  const auto segment = Put<SegmentMeta>(segments, id, std::move(decoded), kv);
+  if (segment == nullptr) return;
+  by_collection[segment->collection].insert(id);
+  change.segments.push_back(id);
 }
 
 void Catalog::State::Erase(const std::string& key, Change& change) {
@@ -251,21 +270,17 @@ DatabaseId Catalog::State::DatabaseNamed(std::string_view name) const {
 
 std::shared_ptr<const Database> Catalog::FindDatabase(std::string_view name) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->databases.find(state_->DatabaseNamed(name));
-  return it == state_->databases.end() ? nullptr : it->second.value;
+  return ValueOf(state_->databases, state_->DatabaseNamed(name));
 }
 
 std::shared_ptr<const Database> Catalog::GetDatabase(DatabaseId id) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->databases.find(id);
-  return it == state_->databases.end() ? nullptr : it->second.value;
+  return ValueOf(state_->databases, id);
 }
 
 std::vector<std::shared_ptr<const Database>> Catalog::Databases() const {
   ReaderLock lock(state_->mutex);
-  std::vector<std::shared_ptr<const Database>> out;
-  for (const auto& [id, database] : state_->databases) out.push_back(database.value);
-  return out;
+  return ValuesOf(state_->databases);
 }
 
 Result<CollectionPtr> Catalog::FindCollection(std::string_view database, std::string_view name) const {
@@ -285,15 +300,14 @@ Result<CollectionPtr> Catalog::FindCollection(std::string_view database, std::st
 
 CollectionPtr Catalog::GetCollection(CollectionId id) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->collections.find(id);
-  if (it == state_->collections.end() || it->second.value->dropped) return nullptr;
-  return it->second.value;
+  CollectionPtr collection = ValueOf(state_->collections, id);
+  return collection == nullptr || collection->dropped ? nullptr : collection;
 }
 
-bool Catalog::IsDropped(CollectionId id) const {
+CollectionPtr Catalog::GetDropped(CollectionId id) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->collections.find(id);
-  return it != state_->collections.end() && it->second.value->dropped;
+  CollectionPtr collection = ValueOf(state_->collections, id);
+  return collection != nullptr && collection->dropped ? collection : nullptr;
 }
 
 std::vector<CollectionPtr> Catalog::Collections(std::string_view database) const {
@@ -318,45 +332,35 @@ std::vector<CollectionPtr> Catalog::DroppedCollections() const {
 
 std::shared_ptr<const User> Catalog::FindUser(std::string_view name) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->users.find(std::string(name));
-  return it == state_->users.end() ? nullptr : it->second;
+  return ValueOf(state_->users, name);
 }
 
 std::vector<std::shared_ptr<const User>> Catalog::Users() const {
   ReaderLock lock(state_->mutex);
-  std::vector<std::shared_ptr<const User>> out;
-  for (const auto& [name, user] : state_->users) out.push_back(user);
-  return out;
+  return ValuesOf(state_->users);
 }
 
 std::shared_ptr<const Role> Catalog::FindRole(std::string_view name) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->roles.find(std::string(name));
-  return it == state_->roles.end() ? nullptr : it->second;
+  return ValueOf(state_->roles, name);
 }
 
 std::vector<std::shared_ptr<const Role>> Catalog::Roles() const {
   ReaderLock lock(state_->mutex);
-  std::vector<std::shared_ptr<const Role>> out;
-  for (const auto& [name, role] : state_->roles) out.push_back(role);
-  return out;
+  return ValuesOf(state_->roles);
 }
 
 std::shared_ptr<const Placement> Catalog::FindPlacement(CollectionId id) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->placements.find(id);
-  return it == state_->placements.end() ? nullptr : it->second.value;
+  return ValueOf(state_->placements, id);
 }
 
 ChannelAssignment Catalog::Channel(ChannelId channel) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->channels.find(channel);
-  if (it == state_->channels.end()) {
-    ChannelAssignment nobody;
-    nobody.channel = channel;
-    return nobody;
-  }
-  return *it->second.value;
+  if (const auto assignment = ValueOf(state_->channels, channel)) return *assignment;
+  ChannelAssignment nobody;
+  nobody.channel = channel;
+  return nobody;
 }
 
 std::vector<ChannelAssignment> Catalog::Channels() const {
@@ -368,8 +372,7 @@ std::vector<ChannelAssignment> Catalog::Channels() const {
 
 std::shared_ptr<const SegmentMeta> Catalog::FindSegment(SegmentId id) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->segments.find(id);
-  return it == state_->segments.end() ? nullptr : it->second.value;
+  return ValueOf(state_->segments, id);
 }
 
 std::vector<std::shared_ptr<const SegmentMeta>> Catalog::Segments(CollectionId id) const {
@@ -383,40 +386,34 @@ std::vector<std::shared_ptr<const SegmentMeta>> Catalog::Segments(CollectionId i
 
 std::vector<std::shared_ptr<const SegmentMeta>> Catalog::AllSegments() const {
   ReaderLock lock(state_->mutex);
-  std::vector<std::shared_ptr<const SegmentMeta>> out;
-  for (const auto& [id, segment] : state_->segments) out.push_back(segment.value);
-  return out;
+  return ValuesOf(state_->segments);
 }
 
 std::vector<TaskSpec> Catalog::Tasks() const {
   ReaderLock lock(state_->mutex);
   std::vector<TaskSpec> out;
-  for (const auto& [id, task] : state_->tasks) out.push_back(task);
+  for (const auto& [id, task] : state_->tasks) out.push_back(*task.value);
   return out;
 }
 
 Revision Catalog::CollectionRevision(CollectionId id) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->collections.find(id);
-  return it == state_->collections.end() ? 0 : it->second.revision;
+  return RevisionOf(state_->collections, id);
 }
 
 Revision Catalog::SegmentRevision(SegmentId id) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->segments.find(id);
-  return it == state_->segments.end() ? 0 : it->second.revision;
+  return RevisionOf(state_->segments, id);
 }
 
 Revision Catalog::ChannelRevision(ChannelId channel) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->channels.find(channel);
-  return it == state_->channels.end() ? 0 : it->second.revision;
+  return RevisionOf(state_->channels, channel);
 }
 
 Revision Catalog::PlacementRevision(CollectionId id) const {
   ReaderLock lock(state_->mutex);
-  const auto it = state_->placements.find(id);
-  return it == state_->placements.end() ? 0 : it->second.revision;
+  return RevisionOf(state_->placements, id);
 }
 
 int Catalog::Subscribe(Listener listener) {

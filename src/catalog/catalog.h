@@ -37,7 +37,8 @@ class Catalog {
   //   "database not found[database=x]", "collection not found[database=default][collection=x]"
   Result<CollectionPtr> FindCollection(std::string_view database, std::string_view name_or_alias) const;
   CollectionPtr GetCollection(CollectionId id) const;                             // null: unknown or dropped
-  bool IsDropped(CollectionId id) const;                                          // a tombstone is there
+  CollectionPtr GetDropped(CollectionId id) const;                                // its tombstone; null: none
+  bool IsDropped(CollectionId id) const { return GetDropped(id) != nullptr; }
   std::vector<CollectionPtr> Collections(std::string_view database) const;        // "": of all databases
   std::vector<CollectionPtr> DroppedCollections() const;                          // tombstones
 

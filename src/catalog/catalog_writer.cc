@@ -1,21 +1,27 @@
 #include "catalog/catalog_writer.h"
 
-#include <charconv>
+#include <fmt/format.h>
+
+#include <algorithm>
 
 #include "base/bytes.h"
 #include "base/log.h"
 #include "meta/keys.h"
+#include "meta/retry.h"
 
 namespace saker {
 namespace {
 
 constexpr uint32_t kMagic = 0x314c4353;  // "SCL1"
 constexpr int kMaxTries = 100;
+constexpr int64_t kBlockBytes = 4096;                 // what even a small object takes up on disk
+constexpr int64_t kWorthASnapshotBytes = 4 << 20;     // of copies, and at least twice the last snapshot
+constexpr std::string_view kLogPrefix = "catalog/log/";
+constexpr std::string_view kSnapshotPrefix = "catalog/snapshot/";
 
-std::string LogName(int64_t sequence) {
-  std::string number = std::to_string(sequence);
-  return "catalog/log/" + std::string(20 - number.size(), '0') + number;
-}
+std::string Numbered(std::string_view prefix, int64_t sequence) { return fmt::format("{}{:020}", prefix, sequence); }
+
+int64_t BytesOnDisk(int64_t size_bytes) { return (size_bytes / kBlockBytes + 1) * kBlockBytes; }
 
 // The value of catalog/seq: the number, then the changes it stands for, so that a new leader can copy them.
 std::string SequenceValue(int64_t sequence, const std::vector<MetaOp>& ops) {
@@ -69,21 +75,55 @@ Result<std::vector<MetaOp>> DecodeChanges(std::string_view bytes) {
 
 Status CatalogWriter::Start() {
   MutexLock lock(mutex_);
+  RETURN_IF_ERROR(CatchUp());
+  return CheckNotBehind();
+}
+
+// A change is in the meta store before it is copied: copies of later ones mean that the meta store has lost some. To go
+// on would number two changes alike, and take the files of segments it no longer knows for garbage.
+Status CatalogWriter::CheckNotBehind() {
+  log_bytes_ = snapshot_bytes_ = 0;
+  int64_t copied = 0;
+  for (const std::string_view prefix : {kSnapshotPrefix, kLogPrefix}) {
+    int64_t& bytes = prefix == kLogPrefix ? log_bytes_ : snapshot_bytes_;
+    ASSIGN_OR_RETURN(const std::vector<ObjectInfo> objects, objects_->List(std::string(prefix)));
+    for (const ObjectInfo& object : objects) {
+      bytes += BytesOnDisk(object.size_bytes);
+      if (const auto number = IdInKey(object.name)) copied = std::max(copied, *number);
+    }
+  }
+  if (copied <= sequence_) return {};
+  return {ErrorCode::kCorrupted,
+          fmt::format("the meta store has the catalog up to change {}, but the object store has copies up to change {}: the "
+                      "meta store is lost or an older one; restore it, or move the object store's files away to begin anew",
+                      sequence_, copied)};
+}
+
+// Reads what the last change was and makes sure that it is copied.
+Status CatalogWriter::CatchUp() {
   auto kv = store_->Get(std::string(kCatalogSequenceKey));
   if (kv.status().code() == ErrorCode::kIoKeyNotFound) {
     sequence_ = 0;
+    sequence_revision_ = 0;
+    in_doubt_ = false;
     return {};
   }
   RETURN_IF_ERROR(kv.status());
   ByteReader in(kv->value);
-  sequence_ = in.Get<int64_t>();
+  const auto sequence = in.Get<int64_t>();
   if (!in.ok()) return {ErrorCode::kCorrupted, "meta store key catalog/seq is damaged"};
   ASSIGN_OR_RETURN(const std::vector<MetaOp> last, DecodeChanges(std::string_view(kv->value).substr(sizeof(int64_t))));
-  return Copy(sequence_, last);
+  sequence_ = sequence;
+  sequence_revision_ = kv->mod_revision;
+  RETURN_IF_ERROR(Copy(sequence_, last));
+  in_doubt_ = false;
+  return {};
 }
 
 Status CatalogWriter::Copy(int64_t sequence, const std::vector<MetaOp>& ops) {
-  const Status status = objects_->PutIfAbsent(LogName(sequence), EncodeChanges(ops));
+  const std::string bytes = EncodeChanges(ops);
+  const Status status = objects_->PutIfAbsent(Numbered(kLogPrefix, sequence), bytes);
+  if (status.ok()) log_bytes_ += BytesOnDisk(static_cast<int64_t>(bytes.size()));
   return status.code() == ErrorCode::kAlreadyExists ? Status() : status;
 }
 
@@ -94,38 +134,105 @@ void CatalogWriter::SetFence(std::function<std::vector<Compare>()> fence) {
 
 Result<Revision> CatalogWriter::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) {
   MutexLock lock(mutex_);
+  for (int i = 0; i < kMaxTries; ++i) {
+    if (in_doubt_) RETURN_IF_ERROR(CatchUp().WithContext("the catalog's last change can't be copied to the object store"));
+    const int64_t known = sequence_;
+    const auto revision = TryCommit(compares, ops);
+    if (revision.ok()) {
+      in_doubt_ = true;
+      // Not acknowledged before the copy is safe. If it fails the change stands: whoever asked may ask again, and finds
+      // it. No later change is made before the copy is.
+      RETURN_IF_ERROR(Copy(sequence_, ops).WithContext("the change is made, but its copy in the object store failed"));
+      in_doubt_ = false;
+      SnapshotIfWorthIt(*revision);
+      return revision;
+    }
+    in_doubt_ = true;
+    if (revision.status().code() != ErrorCode::kConflict) return revision;
+    RETURN_IF_ERROR(CatchUp().WithContext("the catalog's last change can't be copied to the object store"));
+    if (sequence_ == known) return revision;  // not the sequence: one of the caller's compares, or the leader's
+  }
+  return Status(ErrorCode::kServiceUnavailable, "the catalog is being changed by others all the time; retry");
+}
+
+Result<Revision> CatalogWriter::TryCommit(std::vector<Compare> compares, const std::vector<MetaOp>& ops) {
   if (fence_) {
     for (Compare& compare : fence_()) compares.push_back(std::move(compare));
   }
-  const int64_t next = sequence_ + 1;
+  compares.push_back(Compare::Unchanged(std::string(kCatalogSequenceKey), sequence_revision_));
   std::vector<MetaOp> with_sequence = ops;
-  with_sequence.push_back(MetaOp::Put(std::string(kCatalogSequenceKey), SequenceValue(next, ops)));
+  with_sequence.push_back(MetaOp::Put(std::string(kCatalogSequenceKey), SequenceValue(sequence_ + 1, ops)));
   ASSIGN_OR_RETURN(const Revision revision, store_->Commit(compares, with_sequence));
-  sequence_ = next;
-  // Not acknowledged before the copy is safe. If it fails the change stands: whoever asked may ask again, and finds it.
-  RETURN_IF_ERROR(Copy(next, ops).WithContext("the change is made, but its copy in the object store failed"));
+  ++sequence_;
+  sequence_revision_ = revision;
   return revision;
 }
 
-Result<Revision> CatalogWriter::Update(CollectionId id, const Change& change, Collection* after) {
-  for (int i = 0; i < kMaxTries; ++i) {
-    auto kv = store_->Get(CollectionKey(id));
-    if (kv.status().code() == ErrorCode::kIoKeyNotFound) {
-      return Status(ErrorCode::kCollectionNotFound, "collection not found[collection=" + std::to_string(id.value) + "]");
-    }
-    RETURN_IF_ERROR(kv.status());
-    ASSIGN_OR_RETURN(Collection collection, DecodeCollection(kv->value));
-    if (collection.dropped) {
-      return Status(ErrorCode::kCollectionNotFound, "collection not found[collection=" + std::to_string(id.value) + "]");
-    }
-    RETURN_IF_ERROR(change(collection));
-    ++collection.version;
-    auto revision = Commit({Compare::Unchanged(kv->key, kv->mod_revision)}, {MetaOp::Put(kv->key, Encode(collection))});
-    if (revision.status().code() == ErrorCode::kConflict) continue;
-    if (revision.ok() && after != nullptr) *after = std::move(collection);
-    return revision;
+// ---- snapshots
+
+// What is kept is at most about twice a snapshot, or a few megabytes, however long the catalog has been changed.
+void CatalogWriter::SnapshotIfWorthIt(Revision revision) {
+  if (log_bytes_ < std::max(kWorthASnapshotBytes, 2 * snapshot_bytes_)) return;
+  if (const Status status = Snapshot(revision); !status.ok()) {
+    LogWarn("a snapshot of the catalog failed, the next change tries again: {}", status.ToString());
   }
-  return Status(ErrorCode::kServiceUnavailable, "the collection is being changed by others all the time; retry");
+}
+
+Status CatalogWriter::Snapshot(Revision revision) {
+  ASSIGN_OR_RETURN(RangeResult range, store_->Range(std::string(kCatalogPrefix), revision));
+  std::vector<MetaOp> puts;
+  for (KeyValue& kv : range.kvs) {
+    if (kv.key != kCatalogSequenceKey) puts.push_back(MetaOp::Put(std::move(kv.key), std::move(kv.value)));
+  }
+  const std::string bytes = EncodeChanges(puts);
+  const std::string name = Numbered(kSnapshotPrefix, sequence_);
+  RETURN_IF_ERROR(objects_->Put(name, bytes));
+  snapshot_bytes_ = BytesOnDisk(static_cast<int64_t>(bytes.size()));
+  log_bytes_ = 0;
+  for (const std::string_view prefix : {kSnapshotPrefix, kLogPrefix}) {
+    ASSIGN_OR_RETURN(const std::vector<ObjectInfo> objects, objects_->List(std::string(prefix)));
+    for (const ObjectInfo& object : objects) {
+      const auto number = IdInKey(object.name);
+      if (!number || *number > sequence_ || object.name == name) continue;
+      RETURN_IF_ERROR(objects_->Delete(object.name));
+    }
+  }
+  return {};
+}
+
+// ---- read, change, write
+
+Result<CatalogWriter::Read> CatalogWriter::ReadLiving(CollectionId id) const {
+  const Status gone(ErrorCode::kCollectionNotFound, fmt::format("collection not found[collection={}]", id.value));
+  auto kv = store_->Get(CollectionKey(id));
+  if (kv.status().code() == ErrorCode::kIoKeyNotFound) return gone;
+  RETURN_IF_ERROR(kv.status());
+  ASSIGN_OR_RETURN(Collection collection, DecodeCollection(kv->value));
+  if (collection.dropped) return gone;
+  return Read{std::move(collection), Compare::Unchanged(kv->key, kv->mod_revision)};
+}
+
+Result<Revision> CatalogWriter::Update(CollectionId id, const Change& change, Collection* after) {
+  return UntilNoConflict("the collection", [&]() -> Result<Revision> {
+    ASSIGN_OR_RETURN(Read read, ReadLiving(id));
+    RETURN_IF_ERROR(change(read.collection));
+    ++read.collection.version;
+    auto revision = Commit({read.unchanged}, {MetaOp::Put(CollectionKey(id), Encode(read.collection))});
+    if (revision.ok() && after != nullptr) *after = std::move(read.collection);
+    return revision;
+  });
+}
+
+Result<Revision> CatalogWriter::UpdateBoth(CollectionId first, CollectionId second, const ChangeBoth& change) {
+  return UntilNoConflict("the collection", [&]() -> Result<Revision> {
+    ASSIGN_OR_RETURN(Read a, ReadLiving(first));
+    ASSIGN_OR_RETURN(Read b, ReadLiving(second));
+    RETURN_IF_ERROR(change(a.collection, b.collection));
+    ++a.collection.version;
+    ++b.collection.version;
+    return Commit({a.unchanged, b.unchanged}, {MetaOp::Put(CollectionKey(first), Encode(a.collection)),
+                                               MetaOp::Put(CollectionKey(second), Encode(b.collection))});
+  });
 }
 
 }  // namespace saker

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "meta/keys.h"
+#include "meta/retry.h"
+
 namespace saker {
 
 Result<Revision> Coordinator::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) const {
@@ -9,6 +12,17 @@ Result<Revision> Coordinator::Commit(std::vector<Compare> compares, std::vector<
     for (Compare& compare : deps_.fence()) compares.push_back(std::move(compare));
   }
   return deps_.meta->Commit(compares, ops);
+}
+
+Status Coordinator::UpdateSegment(CollectionId collection, SegmentId segment,
+                                  const std::function<bool(SegmentMeta&)>& change) const {
+  return UntilNoConflict("the segment", [&]() -> Result<Revision> {
+           ASSIGN_OR_RETURN(const KeyValue kv, deps_.meta->Get(SegmentKey(collection, segment)));
+           ASSIGN_OR_RETURN(SegmentMeta meta, DecodeSegment(kv.value));
+           if (!change(meta)) return kv.mod_revision;
+           return Commit({Compare::Unchanged(kv.key, kv.mod_revision)}, {MetaOp::Put(kv.key, Encode(meta))});
+         })
+      .status();
 }
 
 Result<Revision> Coordinator::Seen(Result<Revision> revision) const {

@@ -1,6 +1,7 @@
 // What the four coordinators have in common: their view of the metadata, and transactions fenced by their leadership.
 #pragma once
 
+#include <chrono>
 #include <functional>
 
 #include "base/thread_pool.h"
@@ -29,7 +30,13 @@ class Coordinator {
   explicit Coordinator(CoordinatorDeps deps) : deps_(std::move(deps)) {}
 
  protected:
+  // To be tried again by somebody's timer after the meta store or the disk refused.
+  static constexpr std::chrono::milliseconds kRetry{1'000};
+
   Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) const;
+  // Reads the segment's key, lets `change` alter it, and writes it back if that returns true; again if somebody else was
+  // faster. kIoKeyNotFound if there is none.
+  Status UpdateSegment(CollectionId collection, SegmentId segment, const std::function<bool(SegmentMeta&)>& change) const;
   // Waits until this process's own view has the change: the next one is decided on it.
   Result<Revision> Seen(Result<Revision> revision) const;
   // A name for messages: "default.books" or the id when it is gone.

@@ -1,14 +1,15 @@
 #include "coord/data_coord_role.h"
 
 #include <algorithm>
+#include <future>
 
 #include "base/log.h"
 #include "meta/keys.h"
+#include "meta/retry.h"
 
 namespace saker {
 namespace {
 
-constexpr int kTries = 50;
 constexpr size_t kOpsPerStep = 100;        // of etcd's 128, with room for compares
 constexpr auto kSeen = std::chrono::milliseconds(5'000);
 
@@ -29,189 +30,222 @@ void DataCoordRole::Start() {
 void DataCoordRole::Stop() {
   dirty_.Stop();
   loop_->Stop();
+  gate_.Close();
 }
 
 std::chrono::milliseconds DataCoordRole::Step() {
-  AssignChannels();
-  bool waiting = false;
+  const bool assigned = AssignChannels();
   for (const CollectionId id : dirty_.Take()) {
     PlanCompactions(id);
     DropSpentDeletes(id);
-    if (CollectGarbage(id)) {
-      dirty_.Add(id);
-      waiting = true;
-    }
+    CollectGarbage(id);
   }
-  if (!swept_.exchange(true)) deps_.io->Post([this] { SweepOrphans(); });
-  return waiting ? settings_.garbage_grace : std::chrono::milliseconds(0);
+  if (!swept_.exchange(true)) {
+    deps_.io->Post([this] {
+      const Gate::Hold hold(gate_);
+      if (hold) SweepOrphans();
+    });
+  }
+  const auto next = dirty_.NextDue();
+  return assigned || (next.count() > 0 && next < kRetry) ? next : kRetry;
 }
 
 // ---- channels
 
-void DataCoordRole::AssignChannels() {
+// False if it has to be tried again without anything else happening.
+bool DataCoordRole::AssignChannels() {
   std::map<ChannelId, Epoch> lost;
   {
     MutexLock lock(mutex_);
     lost = lost_;
   }
-  const auto current = deps_.catalog->Channels();
-  const auto changed = PlanChannels(settings_.channels, current, deps_.peers->data_nodes(), lost);
+  // The revisions before the values: a flush asked for in between makes the transaction fail, and is not overwritten.
+  std::map<ChannelId, Revision> revisions;
+  for (ChannelId channel = 0; channel < settings_.channels; ++channel) {
+    revisions[channel] = deps_.catalog->ChannelRevision(channel);
+  }
+  const auto changed = PlanChannels(settings_.channels, deps_.catalog->Channels(), deps_.peers->data_nodes(), lost);
   for (size_t at = 0; at < changed.size(); at += kOpsPerStep) {
     std::vector<Compare> compares;
     std::vector<MetaOp> ops;
     for (size_t i = at; i < std::min(changed.size(), at + kOpsPerStep); ++i) {
       const std::string key = ChannelKey(changed[i].channel);
-      compares.push_back(Compare::Unchanged(key, deps_.catalog->ChannelRevision(changed[i].channel)));
+      compares.push_back(Compare::Unchanged(key, revisions[changed[i].channel]));
       ops.push_back(MetaOp::Put(key, Encode(changed[i])));
     }
     const auto revision = Commit(std::move(compares), std::move(ops));
     // Somebody was faster: the watch brings what they wrote, and pokes this loop.
-    if (revision.status().code() == ErrorCode::kConflict) return;
+    if (revision.status().code() == ErrorCode::kConflict) return true;
     if (!revision.ok()) {
       LogWarn("assigning channels failed: {}", revision.status().ToString());
-      deps_.timer->After(std::chrono::milliseconds(100), [this] { loop_->Poke(); });
-      return;
+      return false;
     }
     (void)deps_.catalog->WaitFor(*revision, kSeen);  // the next step decides on this
   }
+  return true;
 }
 
-void DataCoordRole::ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) {
+void DataCoordRole::ReportChannelLost(ChannelId channel, NodeId, Epoch seen) {
   {
     MutexLock lock(mutex_);
     auto& epoch = lost_[channel];
     epoch = std::max(epoch, seen);
   }
-  (void)owner;
   loop_->Poke();
 }
 
-void DataCoordRole::ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) {
-  MutexLock lock(mutex_);
-  (void)epoch;
-  auto& known = checkpoints_[channel];
-  known = std::max(known, checkpoint);
+// Whose epoch it was doesn't matter: what the log has truncated is gone.
+void DataCoordRole::ReportCheckpoint(ChannelId channel, Epoch, int64_t checkpoint) {
+  std::set<CollectionId> awaiting;
+  {
+    MutexLock lock(mutex_);
+    auto& known = checkpoints_[channel];
+    known = std::max(known, checkpoint);
+    awaiting.swap(awaiting_checkpoint_[channel]);
+  }
+  if (awaiting.empty()) return;
+  for (const CollectionId id : awaiting) dirty_.Add(id);
+  loop_->Poke();
 }
 
-Result<ChannelAssignment> DataCoordRole::ReadChannel(ChannelId channel, Revision& revision) const {
-  ASSIGN_OR_RETURN(const KeyValue kv, deps_.meta->Get(ChannelKey(channel)));
-  revision = kv.mod_revision;
-  return DecodeChannelAssignment(kv.value);
+Result<Revision> DataCoordRole::UpdateChannel(ChannelId channel, const std::function<Result<bool>(ChannelAssignment&)>& change) {
+  return UntilNoConflict("channel " + std::to_string(channel), [&]() -> Result<Revision> {
+    ASSIGN_OR_RETURN(const KeyValue kv, deps_.meta->Get(ChannelKey(channel)));
+    ASSIGN_OR_RETURN(ChannelAssignment assignment, DecodeChannelAssignment(kv.value));
+    ASSIGN_OR_RETURN(const bool changed, change(assignment));
+    if (!changed) return kv.mod_revision;
+    return Commit({Compare::Unchanged(kv.key, kv.mod_revision)}, {MetaOp::Put(kv.key, Encode(assignment))});
+  });
 }
 
 // ---- flush
+
+namespace {
+
+// The owner's clock. Embedded owners answer at once; the callback form is what a cluster needs.
+Result<Timestamp> ClockOf(DataNode* owner, CollectionId collection, const std::vector<ChannelId>& channels) {
+  auto answer = std::make_shared<std::promise<Result<Timestamp>>>();
+  auto answered = answer->get_future();
+  owner->BeginRead({collection, channels, ConsistencyLevel::kStrong, 0}, [answer](const Result<ReadPoint>& point) {
+    answer->set_value(point.ok() ? Result<Timestamp>(point->ts) : Result<Timestamp>(point.status()));
+  });
+  if (answered.wait_for(kSeen) == std::future_status::ready) return answered.get();
+  return Status(ErrorCode::kServiceUnavailable, "the owner of channel " + std::to_string(channels.front()) + " doesn't answer; retry");
+}
+
+}  // namespace
 
 Result<FlushResult> DataCoordRole::Flush(CollectionId id) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
   ASSIGN_OR_RETURN(const auto owners, Owners(collection->shards));
   FlushResult result;
-  std::set<ChannelId> unflushed;
   for (const auto& [owner, channels] : owners) {
-    // Embedded owners answer at once; the callback form is what a cluster needs.
-    Status status;
-    Timestamp ts = 0;
-    owner->BeginRead({id, channels, ConsistencyLevel::kStrong, 0}, [&](Result<ReadPoint> point) {
-      status = point.status();
-      if (point.ok()) ts = point->ts;
-    });
-    RETURN_IF_ERROR(status);
-    result.flush_ts = std::max(result.flush_ts, ts);
+    ASSIGN_OR_RETURN(const Timestamp now, ClockOf(owner, id, channels));
+    result.flush_ts = std::max(result.flush_ts, now);
     for (const GrowingSegmentInfo& growing : owner->GrowingSegments(id)) {
       if (growing.rows > 0) result.segments.push_back(growing.segment);
     }
-    unflushed.insert(channels.begin(), channels.end());
   }
   for (const auto& segment : deps_.catalog->Segments(id)) {
-    if (segment->kind == SegmentKind::kRows && segment->state == SegmentState::kFlushed) {
-      result.flushed_segments.push_back(segment->id);
-    }
+    if (HoldsRowsOf(*collection, *segment)) result.flushed_segments.push_back(segment->id);
   }
-  for (const ChannelId channel : unflushed) {
-    bool done = false;
-    for (int i = 0; i < kTries && !done; ++i) {
-      Revision revision = 0;
-      ASSIGN_OR_RETURN(ChannelAssignment assignment, ReadChannel(channel, revision));
-      auto& until = assignment.seal_before[id];
-      until = std::max(until, result.flush_ts);
-      auto committed = Commit({Compare::Unchanged(ChannelKey(channel), revision)},
-                              {MetaOp::Put(ChannelKey(channel), Encode(assignment))});
-      if (committed.status().code() == ErrorCode::kConflict) continue;
-      RETURN_IF_ERROR(committed.status());
-      RETURN_IF_ERROR(deps_.catalog->WaitFor(*committed, kSeen));
-      done = true;
+  for (const auto& [owner, channels] : owners) {
+    for (const ChannelId channel : channels) {
+      const auto asked = UpdateChannel(channel, [&](ChannelAssignment& assignment) -> Result<bool> {
+        auto& until = assignment.seal_before[id];
+        if (until >= result.flush_ts) return false;
+        until = result.flush_ts;
+        return true;
+      });
+      RETURN_IF_ERROR(asked.status());
+      RETURN_IF_ERROR(deps_.catalog->WaitFor(*asked, kSeen));
     }
-    if (!done) return Status(ErrorCode::kServiceUnavailable, "channel " + std::to_string(channel) + " is changing all the time; retry");
   }
   return result;
 }
 
-Result<bool> DataCoordRole::IsFlushed(CollectionId id, Timestamp flush_ts, const std::vector<SegmentId>& segments) {
-  const CollectionPtr collection = deps_.catalog->GetCollection(id);
-  if (flush_ts != 0) {
-    for (const ChannelAssignment& assignment : deps_.catalog->Channels()) {
-      for (const auto& [requested, until] : assignment.seal_before) {
-        if (until <= flush_ts && (requested == id || (collection == nullptr && !id))) return false;
-      }
-    }
-    return true;
-  }
+// Some of the segments hold rows that are not committed.
+bool DataCoordRole::AnyGrowing(CollectionId id, const std::vector<SegmentId>& segments) const {
   for (const NodeId node : deps_.peers->data_nodes()) {
     DataNode* owner = deps_.peers->data_node(node);
     if (owner == nullptr) continue;
     for (const GrowingSegmentInfo& growing : owner->GrowingSegments(id)) {
-      if (std::find(segments.begin(), segments.end(), growing.segment) != segments.end()) return false;
+      if (std::find(segments.begin(), segments.end(), growing.segment) != segments.end()) return true;
     }
   }
-  return true;
+  return false;
+}
+
+Result<bool> DataCoordRole::IsFlushed(CollectionId id, Timestamp flush_ts, const std::vector<SegmentId>& segments) {
+  if (flush_ts == 0) return !AnyGrowing(id, segments);
+  bool asked_later = false;
+  for (const ChannelAssignment& assignment : deps_.catalog->Channels()) {
+    for (const auto& [requested, until] : assignment.seal_before) {
+      if (id && requested != id) continue;
+      if (until <= flush_ts) return false;
+      asked_later = true;
+    }
+  }
+  // A later request has taken the place of the one that is asked about: it stands for both. What the earlier one was to
+  // seal tells them apart; who doesn't name that waits for the later one.
+  return !asked_later || (!segments.empty() && !AnyGrowing(id, segments));
 }
 
 Result<Revision> DataCoordRole::CommitFlush(ChannelId channel, Epoch epoch, const std::vector<SegmentMeta>& segments) {
   Revision last = 0;
   // Rows first, deletes last: a crash in between leaves deletes that the log still has.
   for (size_t at = 0; at < segments.size(); at += kOpsPerStep) {
-    bool done = false;
-    for (int i = 0; i < kTries && !done; ++i) {
-      Revision channel_revision = 0;
-      ASSIGN_OR_RETURN(const ChannelAssignment assignment, ReadChannel(channel, channel_revision));
-      if (assignment.epoch != epoch) {
-        return Status(ErrorCode::kSuperseded, "channel " + std::to_string(channel) + " is at epoch " +
-                                                  std::to_string(assignment.epoch) + ", the flush came from " + std::to_string(epoch));
-      }
-      const CollectionId id = segments[at].collection;
-      ASSIGN_OR_RETURN(const KeyValue kv, deps_.meta->Get(CollectionKey(id)));
-      ASSIGN_OR_RETURN(const Collection collection, DecodeCollection(kv.value));
-      if (collection.dropped) return Status(ErrorCode::kCollectionNotFound, "collection " + std::to_string(id.value) + " was dropped");
-      std::vector<Compare> compares{Compare::Unchanged(ChannelKey(channel), channel_revision),
-                                    Compare::Unchanged(CollectionKey(id), kv.mod_revision)};
-      std::vector<MetaOp> ops;
-      for (size_t j = at; j < std::min(segments.size(), at + kOpsPerStep); ++j) {
-        ops.push_back(MetaOp::Put(SegmentKey(id, segments[j].id), Encode(segments[j])));
-      }
-      auto committed = Commit(std::move(compares), std::move(ops));
-      if (committed.status().code() == ErrorCode::kConflict) continue;
-      RETURN_IF_ERROR(committed.status());
-      last = *committed;
-      done = true;
-    }
-    if (!done) return Status(ErrorCode::kServiceUnavailable, "the catalog is changing all the time; the flush will be tried again");
+    const auto part = std::span(segments).subspan(at, std::min(kOpsPerStep, segments.size() - at));
+    ASSIGN_OR_RETURN(last, UntilNoConflict("the catalog", [&] { return CommitSegments(channel, epoch, part); }));
   }
   return last;
 }
 
-Status DataCoordRole::ReportSealed(ChannelId channel, Epoch epoch, CollectionId id, Timestamp sealed_before) {
-  for (int i = 0; i < kTries; ++i) {
-    Revision revision = 0;
-    ASSIGN_OR_RETURN(ChannelAssignment assignment, ReadChannel(channel, revision));
-    if (assignment.epoch != epoch) return {ErrorCode::kSuperseded, "the channel has another owner"};
-    const auto it = assignment.seal_before.find(id);
-    if (it == assignment.seal_before.end() || it->second > sealed_before) return {};
-    assignment.seal_before.erase(it);
-    auto committed = Commit({Compare::Unchanged(ChannelKey(channel), revision)},
-                            {MetaOp::Put(ChannelKey(channel), Encode(assignment))});
-    if (committed.status().code() == ErrorCode::kConflict) continue;
-    return committed.status();
+Result<Revision> DataCoordRole::CommitSegments(ChannelId channel, Epoch epoch, std::span<const SegmentMeta> segments) {
+  ASSIGN_OR_RETURN(const KeyValue channel_kv, deps_.meta->Get(ChannelKey(channel)));
+  ASSIGN_OR_RETURN(const ChannelAssignment assignment, DecodeChannelAssignment(channel_kv.value));
+  if (assignment.epoch != epoch) {
+    return Status(ErrorCode::kSuperseded, "channel " + std::to_string(channel) + " is at epoch " +
+                                              std::to_string(assignment.epoch) + ", the flush came from " + std::to_string(epoch));
   }
-  return {ErrorCode::kServiceUnavailable, "the channel is changing all the time"};
+  const CollectionId id = segments.front().collection;
+  ASSIGN_OR_RETURN(const KeyValue kv, deps_.meta->Get(CollectionKey(id)));
+  ASSIGN_OR_RETURN(const Collection collection, DecodeCollection(kv.value));
+  if (collection.dropped) return Status(ErrorCode::kCollectionNotFound, "collection " + std::to_string(id.value) + " was dropped");
+  std::vector<Compare> compares{Compare::Unchanged(channel_kv.key, channel_kv.mod_revision),
+                                Compare::Unchanged(kv.key, kv.mod_revision)};
+  std::vector<MetaOp> ops;
+  std::vector<const SegmentMeta*> superfluous;
+  for (const SegmentMeta& segment : segments) {
+    const std::string key = SegmentKey(id, segment.id);
+    const auto known = deps_.meta->Get(key);
+    if (known.ok()) {
+      // Committed by an earlier attempt that was told otherwise. Compaction may have replaced it since: putting it once
+      // more would bring its rows back beside those of what replaced it.
+      superfluous.push_back(&segment);
+      continue;
+    }
+    if (known.status().code() != ErrorCode::kIoKeyNotFound) return known.status();
+    compares.push_back(Compare::Absent(key));
+    ops.push_back(MetaOp::Put(key, Encode(segment)));
+  }
+  const auto committed = ops.empty() ? deps_.meta->CurrentRevision() : Commit(std::move(compares), std::move(ops));
+  if (!committed.ok()) return committed;
+  for (const SegmentMeta* segment : superfluous) {
+    if (const Status deleted = DeleteAttempt(*segment); !deleted.ok()) LogWarn("segment {}: {}", segment->id.value, deleted.ToString());
+  }
+  return committed;
+}
+
+Status DataCoordRole::ReportSealed(ChannelId channel, Epoch epoch, CollectionId id, Timestamp sealed_before) {
+  return UpdateChannel(channel, [&](ChannelAssignment& assignment) -> Result<bool> {
+           if (assignment.epoch != epoch) return Status(ErrorCode::kSuperseded, "the channel has another owner");
+           const auto it = assignment.seal_before.find(id);
+           if (it == assignment.seal_before.end() || it->second > sealed_before) return false;
+           assignment.seal_before.erase(it);
+           return true;
+         })
+      .status();
 }
 
 // ---- statistics
@@ -222,8 +256,7 @@ Result<int64_t> DataCoordRole::RowCount(CollectionId id, PartitionId partition) 
   std::set<SegmentId> committed;
   for (const auto& segment : deps_.catalog->Segments(id)) {
     committed.insert(segment->id);
-    if (segment->kind != SegmentKind::kRows || segment->state != SegmentState::kFlushed) continue;
-    if (partition ? segment->partition == partition : collection->FindPartition(segment->partition) != nullptr) rows += segment->rows;
+    if (HoldsRowsOf(*collection, *segment) && (!partition || segment->partition == partition)) rows += segment->rows;
   }
   ASSIGN_OR_RETURN(const auto owners, Owners(collection->shards));
   for (const auto& [owner, channels] : owners) {
@@ -240,7 +273,7 @@ Result<std::vector<SegmentReport>> DataCoordRole::Segments(CollectionId id) {
   std::set<SegmentId> committed;
   for (const auto& segment : deps_.catalog->Segments(id)) {
     committed.insert(segment->id);
-    if (segment->kind == SegmentKind::kRows && segment->state == SegmentState::kFlushed) out.push_back({*segment, false, false});
+    if (HoldsRowsOf(*collection, *segment)) out.push_back({*segment, false, false});
   }
   ASSIGN_OR_RETURN(const auto owners, Owners(collection->shards));
   for (const auto& [owner, channels] : owners) {

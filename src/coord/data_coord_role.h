@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <set>
+#include <span>
 
 #include "coord/coordinator.h"
 #include "coord/plan.h"
@@ -14,6 +15,7 @@ struct DataCoordSettings {
   int channels = 16;
   CompactionSettings compaction;
   int max_compactions = 2;                         // tasks at a time
+  std::chrono::milliseconds retry_compaction{60'000};  // a failed one's inputs are left alone for so long
   std::chrono::milliseconds garbage_grace{3'000};  // from a segment's end to the deletion of its files
 };
 
@@ -47,30 +49,49 @@ class DataCoordRole : public DataCoord, private Coordinator {
   };
 
   std::chrono::milliseconds Step();
-  void AssignChannels();
+  bool AssignChannels();
+  Result<Revision> UpdateChannel(ChannelId channel, const std::function<Result<bool>(ChannelAssignment&)>& change);
+  bool AnyGrowing(CollectionId id, const std::vector<SegmentId>& segments) const;
+  Result<Revision> CommitSegments(ChannelId channel, Epoch epoch, std::span<const SegmentMeta> segments);
+
+  // compaction.cc
   void PlanCompactions(CollectionId id);
-  Result<std::vector<TaskSpec>> StartTasks(std::vector<TaskSpec> tasks);
   CompactionInput InputOf(const Collection& collection, const Placement* placement) const;
+  std::chrono::milliseconds UntilRetry(const SegmentList& segments) const;
+  Status NameTasks(std::vector<TaskSpec>& tasks) const;
+  Status StartTasks(const std::vector<TaskSpec>& tasks) const;
+  Result<bool> SwapSegments(const TaskSpec& task, const SegmentMeta& output, std::vector<Compare>& compares,
+                            std::vector<MetaOp>& ops) const;
+  void FinishTask(int64_t task, const std::vector<SegmentId>& inputs, bool ok);
+
+  // garbage.cc
   void DropSpentDeletes(CollectionId id);
-  Status MarkDropped(const std::vector<std::shared_ptr<const SegmentMeta>>& segments);
-  // Garbage: true if something waits for its grace.
-  bool CollectGarbage(CollectionId id);
+  Status MarkDropped(const std::vector<SegmentId>& segments);
+  void CollectGarbage(CollectionId id);
   bool IsGarbage(const SegmentMeta& segment, const Collection* collection, const Placement* placement) const;
-  void DeleteObjects(const SegmentMeta& segment);
-  void SweepOrphans();
-  Result<ChannelAssignment> ReadChannel(ChannelId channel, Revision& revision) const;
-  void FinishTask(int64_t task, const TaskSpec& spec, bool ok);
+  bool IsAged(SegmentId segment, std::map<SegmentId, int64_t>& since_us) const;
+  bool MayForget(const SegmentMeta& segment);
+  void ForgetDropped(CollectionId id);
+  Status DeleteObjects(const SegmentMeta& segment) const;
+  Status DeleteAttempt(const SegmentMeta& segment) const;
+  Status DeleteAll(const std::string& directory) const;
+  void SweepOrphans() const;
 
   const DataCoordSettings settings_;
   DirtyCollections dirty_;
+  Mutex planning_mutex_;  // from looking at what is busy until the tasks that make it so are seen; before mutex_
   mutable Mutex mutex_;
   std::map<ChannelId, Epoch> lost_ GUARDED_BY(mutex_);
   std::map<ChannelId, int64_t> checkpoints_ GUARDED_BY(mutex_);
+  std::map<ChannelId, std::set<CollectionId>> awaiting_checkpoint_ GUARDED_BY(mutex_);  // with tombstones of segments
   std::map<int64_t, Compaction> compactions_ GUARDED_BY(mutex_);
   std::map<SegmentId, int64_t> retry_after_us_ GUARDED_BY(mutex_);   // inputs of failed compactions
-  std::map<SegmentId, int64_t> ended_us_ GUARDED_BY(mutex_);         // when a segment was first seen as garbage
+  // Used by the loop alone.
+  std::map<SegmentId, int64_t> ended_us_;         // when a segment was first seen as garbage
+  std::map<SegmentId, int64_t> spent_us_;         // … a file of deletes as one that nothing needs
   std::atomic<bool> swept_{false};
   const int64_t process_started_ms_ = WallMs() - 1000;
+  Gate gate_;
   std::unique_ptr<ControlLoop> loop_;
 };
 

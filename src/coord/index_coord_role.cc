@@ -4,14 +4,15 @@
 
 #include "base/log.h"
 #include "meta/keys.h"
+#include "meta/retry.h"
 
 namespace saker {
 namespace {
 
-constexpr int kTries = 50;
 constexpr size_t kTasksPerStep = 100;
 constexpr size_t kMaxOpenTasks = 64;
 constexpr int64_t kRetryUs = 5'000'000;
+constexpr std::chrono::milliseconds kSoon{50};
 
 bool SameIndex(const IndexMeta& a, const IndexMeta& b) {
   return a.field == b.field && a.type == b.type && a.metric == b.metric && a.params == b.params;
@@ -71,16 +72,15 @@ Result<Revision> IndexCoordRole::CreateIndex(CollectionId id, const IndexMeta& i
 
 Result<Revision> IndexCoordRole::DropIndex(CollectionId id, const std::string& index_name) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
-  const bool any = std::any_of(collection->indexes.begin(), collection->indexes.end(), [&](const IndexMeta& index) {
-    return !index.dropped && (index_name.empty() || index.name == index_name);
-  });
-  if (!any) return deps_.catalog->CollectionRevision(id);  // dropping what isn't there is fine
-  if (collection->load.loaded) {
-    return Status(ErrorCode::kUnexpected, "index cannot be dropped, collection is loaded, please release it first");
-  }
-  return Seen(deps_.writer->Update(id, [&](Collection& c) {
-    std::erase_if(c.indexes, [&](const IndexMeta& index) { return index_name.empty() || index.name == index_name; });
-    return Status();
+  const auto meant = [&](const IndexMeta& index) { return !index.dropped && (index_name.empty() || index.name == index_name); };
+  // Dropping what isn't there is fine.
+  if (std::none_of(collection->indexes.begin(), collection->indexes.end(), meant)) return deps_.catalog->CollectionRevision(id);
+  return Seen(deps_.writer->Update(id, [&](Collection& c) -> Status {
+    if (c.load.loaded) {
+      return {ErrorCode::kUnexpected, "index cannot be dropped, collection is loaded, please release it first"};
+    }
+    std::erase_if(c.indexes, meant);
+    return {};
   }));
 }
 
@@ -101,8 +101,7 @@ Result<IndexProgress> IndexCoordRole::Progress(CollectionId id, IndexId index) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
   IndexProgress progress;
   for (const auto& segment : deps_.catalog->Segments(id)) {
-    if (segment->kind != SegmentKind::kRows || segment->state != SegmentState::kFlushed) continue;
-    if (collection->FindPartition(segment->partition) == nullptr) continue;
+    if (!HoldsRowsOf(*collection, *segment)) continue;
     progress.total_rows += segment->rows;
     if (segment->FindIndex(index) != nullptr) {
       progress.indexed_rows += segment->rows;
@@ -117,44 +116,46 @@ Result<IndexProgress> IndexCoordRole::Progress(CollectionId id, IndexId index) {
 }
 
 std::chrono::milliseconds IndexCoordRole::Step() {
-  bool again = false;
   for (const CollectionId id : dirty_.Take()) {
     RemoveDropped(id);
-    if (ScheduleBuilds(id)) continue;
-    dirty_.Add(id);
-    again = true;
+    ScheduleBuilds(id);
   }
-  return std::chrono::milliseconds(again ? 500 : 0);
+  return dirty_.NextDue();
 }
 
-bool IndexCoordRole::ScheduleBuilds(CollectionId id) {
+// Takes out what failed a while ago, and looks at it again when its pause is over.
+void IndexCoordRole::LeaveOutFailed(CollectionId id, std::vector<IndexWork>& work) {
+  MutexLock lock(mutex_);
+  std::erase_if(work, [&](const IndexWork& w) {
+    const auto it = failures_.find({w.segment, w.index->id});
+    if (it == failures_.end()) return false;
+    const int64_t left_us = it->second.retry_after_us - MonotonicUs();
+    if (left_us <= 0) return false;
+    dirty_.AddAfter(id, std::chrono::milliseconds(left_us / 1000 + 1));
+    return true;
+  });
+}
+
+void IndexCoordRole::ScheduleBuilds(CollectionId id) {
+  const Revision collection_revision = deps_.catalog->CollectionRevision(id);
   const CollectionPtr collection = deps_.catalog->GetCollection(id);
-  if (collection == nullptr) return true;
+  if (collection == nullptr) return;
   const std::vector<TaskSpec> open = deps_.catalog->Tasks();
   std::vector<IndexWork> work = PlanIndexes(*collection, deps_.catalog->Segments(id), open);
-  bool complete = true;
-  {
-    MutexLock lock(mutex_);
-    std::erase_if(work, [&](const IndexWork& w) {
-      const auto it = failures_.find({w.segment, w.index->id});
-      if (it == failures_.end() || MonotonicUs() >= it->second.retry_after_us) return false;
-      complete = false;
-      return true;
-    });
-  }
+  LeaveOutFailed(id, work);
+  if (work.empty()) return;
   const auto nodes = deps_.peers->index_nodes();
-  if (work.empty()) return complete;
-  if (nodes.empty() || open.size() >= kMaxOpenTasks) return false;
+  if (nodes.empty()) return dirty_.AddAfter(id, kRetry);
+  if (open.size() >= kMaxOpenTasks) return dirty_.Add(id);  // looked at again when a task is done
+  if (work.size() > kTasksPerStep) {
+    work.resize(kTasksPerStep);
+    dirty_.AddAfter(id, kSoon);
+  }
   const auto ids = deps_.next_ids(static_cast<int64_t>(work.size()));
-  if (!ids.ok()) return false;
+  if (!ids.ok()) return dirty_.AddAfter(id, kRetry);
   std::vector<MetaOp> ops;
-  std::vector<Compare> compares{Compare::Unchanged(CollectionKey(id), deps_.catalog->CollectionRevision(id))};
   int64_t next = *ids;
   for (const IndexWork& w : work) {
-    if (ops.size() >= kTasksPerStep) {
-      complete = false;
-      break;
-    }
     TaskSpec task;
     task.id = next++;
     task.kind = TaskKind::kBuildIndex;
@@ -165,86 +166,99 @@ bool IndexCoordRole::ScheduleBuilds(CollectionId id) {
     task.created = MakeTimestamp(WallMs());
     ops.push_back(MetaOp::Put(TaskKey(task.id), Encode(task)));
   }
-  const auto committed = Commit(std::move(compares), std::move(ops));
-  if (!committed.ok()) {
-    if (committed.status().code() != ErrorCode::kConflict) {
-      LogWarn("collection {}: scheduling index builds failed: {}", collection->name, committed.status().ToString());
-    }
-    return false;
+  const auto committed = Commit({Compare::Unchanged(CollectionKey(id), collection_revision)}, std::move(ops));
+  if (committed.ok()) {
+    // Not scheduled twice: the next step sees these tasks.
+    (void)deps_.catalog->WaitFor(*committed, std::chrono::milliseconds(5'000));
+    return;
   }
-  // Not scheduled twice: the next step sees these tasks.
-  (void)deps_.catalog->WaitFor(*committed, std::chrono::milliseconds(5'000));
-  return complete;
+  const bool conflict = committed.status().code() == ErrorCode::kConflict;
+  if (!conflict) LogWarn("collection {}: scheduling index builds failed: {}", collection->name, committed.status().ToString());
+  dirty_.AddAfter(id, conflict ? kSoon : kRetry);
+}
+
+void IndexCoordRole::NoteResult(const TaskSpec& task, const Status& result) {
+  MutexLock lock(mutex_);
+  const std::pair key{task.segment, task.index.id};
+  if (result.ok()) {
+    failures_.erase(key);
+    return;
+  }
+  std::erase_if(failures_, [&](const auto& entry) { return deps_.catalog->FindSegment(entry.first.first) == nullptr; });
+  Failure& failure = failures_[key];
+  failure.why = result.message();
+  failure.retry_after_us = MonotonicUs() + kRetryUs * (int64_t{1} << std::min(failure.times++, 6));
 }
 
 Status IndexCoordRole::ReportIndex(int64_t id, Result<SegmentIndex> built) {
-  for (int i = 0; i < kTries; ++i) {
-    auto task_kv = deps_.meta->Get(TaskKey(id));
-    if (task_kv.status().code() == ErrorCode::kIoKeyNotFound) return {};
+  TaskSpec task;
+  bool open = false;
+  std::string unused;  // a file that no segment names after this
+  const auto committed = UntilNoConflict("the segment", [&]() -> Result<Revision> {
+    const auto task_kv = deps_.meta->Get(TaskKey(id));
+    open = task_kv.status().code() != ErrorCode::kIoKeyNotFound;
+    if (!open) return deps_.meta->CurrentRevision();  // reported before
     RETURN_IF_ERROR(task_kv.status());
-    ASSIGN_OR_RETURN(const TaskSpec task, DecodeTask(task_kv->value));
+    ASSIGN_OR_RETURN(task, DecodeTask(task_kv->value));
     std::vector<Compare> compares{Compare::Unchanged(task_kv->key, task_kv->mod_revision)};
     std::vector<MetaOp> ops{MetaOp::Delete(task_kv->key)};
-    bool taken = false;
-    if (built.ok()) {
-      auto kv = deps_.meta->Get(SegmentKey(task.collection, task.segment));
-      if (kv.ok()) {
-        ASSIGN_OR_RETURN(SegmentMeta segment, DecodeSegment(kv->value));
-        if (segment.state == SegmentState::kFlushed) {
-          std::erase_if(segment.indexes, [&](const SegmentIndex& index) { return index.index == built->index; });
-          segment.indexes.push_back(*built);
-          compares.push_back(Compare::Unchanged(kv->key, kv->mod_revision));
-          ops.push_back(MetaOp::Put(kv->key, Encode(segment)));
-          taken = true;
-        }
+    unused = built.ok() ? built->object : "";
+    const auto kv = deps_.meta->Get(SegmentKey(task.collection, task.segment));
+    if (kv.status().code() != ErrorCode::kIoKeyNotFound) RETURN_IF_ERROR(kv.status());
+    if (built.ok() && kv.ok()) {
+      ASSIGN_OR_RETURN(SegmentMeta segment, DecodeSegment(kv->value));
+      if (segment.IsLiveRows()) {
+        const SegmentIndex* before = segment.FindIndex(built->index);
+        unused = before == nullptr ? "" : before->object;
+        std::erase_if(segment.indexes, [&](const SegmentIndex& index) { return index.index == built->index; });
+        segment.indexes.push_back(*built);
+        compares.push_back(Compare::Unchanged(kv->key, kv->mod_revision));
+        ops.push_back(MetaOp::Put(kv->key, Encode(segment)));
       }
     }
-    auto committed = Commit(std::move(compares), std::move(ops));
-    if (committed.status().code() == ErrorCode::kConflict) continue;
-    RETURN_IF_ERROR(committed.status());
-    if (built.ok() && !taken) (void)deps_.objects->Delete(built->object);
-    {
-      MutexLock lock(mutex_);
-      const std::pair key{task.segment, task.index.id};
-      if (built.ok()) {
-        failures_.erase(key);
-      } else {
-        Failure& failure = failures_[key];
-        failure.why = built.status().message();
-        failure.retry_after_us = MonotonicUs() + kRetryUs * (int64_t{1} << std::min(failure.times++, 6));
-      }
-    }
-    dirty_.Add(task.collection);
-    loop_->Poke();
-    return {};
+    return Commit(std::move(compares), std::move(ops));
+  });
+  RETURN_IF_ERROR(committed.status());
+  if (!open) return {};
+  if (!unused.empty()) DeleteFile(unused);
+  NoteResult(task, built.status());
+  dirty_.Add(task.collection);
+  loop_->Poke();
+  return {};
+}
+
+void IndexCoordRole::DeleteFile(const std::string& object) const {
+  if (const Status deleted = deps_.objects->Delete(object); !deleted.ok()) {
+    LogWarn("an index file is left until the next start: {}", deleted.ToString());
   }
-  return {ErrorCode::kServiceUnavailable, "the segment is changing all the time"};
 }
 
 // Files of indexes that the collection no longer has.
 void IndexCoordRole::RemoveDropped(CollectionId id) {
   const CollectionPtr collection = deps_.catalog->GetCollection(id);
   if (collection == nullptr) return;
-  const auto known = [&](IndexId index) {
-    return std::any_of(collection->indexes.begin(), collection->indexes.end(), [&](const auto& i) { return i.id == index && !i.dropped; });
+  const auto dropped = [&](const SegmentIndex& built) {
+    return std::none_of(collection->indexes.begin(), collection->indexes.end(),
+                        [&](const auto& index) { return index.id == built.index && !index.dropped; });
   };
   for (const auto& segment : deps_.catalog->Segments(id)) {
-    SegmentMeta changed = *segment;
+    if (!segment->IsLiveRows() || std::none_of(segment->indexes.begin(), segment->indexes.end(), dropped)) continue;
     std::vector<std::string> objects;
-    std::erase_if(changed.indexes, [&](const SegmentIndex& index) {
-      if (known(index.index)) return false;
-      objects.push_back(index.object);
-      return true;
+    const Status updated = UpdateSegment(id, segment->id, [&](SegmentMeta& meta) {
+      objects.clear();
+      // One that ended meanwhile stays as it is: its files go with it.
+      if (!meta.IsLiveRows()) return false;
+      for (const SegmentIndex& built : meta.indexes) {
+        if (dropped(built)) objects.push_back(built.object);
+      }
+      return std::erase_if(meta.indexes, dropped) > 0;
     });
-    if (objects.empty() || segment->state == SegmentState::kDropped) continue;
-    const std::string key = SegmentKey(id, segment->id);
-    const auto committed = Commit({Compare::Unchanged(key, deps_.catalog->SegmentRevision(segment->id))},
-                                  {MetaOp::Put(key, Encode(changed))});
-    if (!committed.ok()) {
-      dirty_.Add(id);
-      continue;
+    if (updated.ok()) {
+      for (const std::string& object : objects) DeleteFile(object);
+    } else if (updated.code() != ErrorCode::kIoKeyNotFound) {
+      LogWarn("segment {}: dropping an index failed: {}", segment->id.value, updated.ToString());
+      dirty_.AddAfter(id, kRetry);
     }
-    for (const std::string& object : objects) (void)deps_.objects->Delete(object);
   }
 }
 

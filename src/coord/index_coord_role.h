@@ -25,8 +25,11 @@ class IndexCoordRole : public IndexCoord, private Coordinator {
 
  private:
   std::chrono::milliseconds Step();
-  bool ScheduleBuilds(CollectionId id);    // false: again later
+  void ScheduleBuilds(CollectionId id);
+  void LeaveOutFailed(CollectionId id, std::vector<IndexWork>& work);
   void RemoveDropped(CollectionId id);
+  void NoteResult(const TaskSpec& task, const Status& result);
+  void DeleteFile(const std::string& object) const;
 
   DirtyCollections dirty_;
   mutable Mutex mutex_;

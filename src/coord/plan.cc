@@ -4,18 +4,24 @@
 #include <cstdlib>
 
 namespace saker {
-namespace {
 
-bool IsLiveRows(const SegmentMeta& segment) {
-  return segment.kind == SegmentKind::kRows && segment.state == SegmentState::kFlushed;
+bool HoldsRowsOf(const Collection& collection, const SegmentMeta& segment) {
+  return segment.IsLiveRows() && collection.FindPartition(segment.partition) != nullptr;
 }
-
-}  // namespace
 
 int64_t TtlSeconds(const Collection& collection) {
   const std::string* ttl = Find(collection.properties, "collection.ttl.seconds");
   return ttl == nullptr ? 0 : std::max<int64_t>(0, std::atoll(ttl->c_str()));
 }
+
+namespace {
+
+// A TTL that reaches back beyond the epoch expires nothing.
+Timestamp ExpiredBefore(Timestamp now, int64_t ttl_s) {
+  return ttl_s >= UnixMs(now) / 1000 ? 0 : MakeTimestamp(UnixMs(now) - ttl_s * 1000);
+}
+
+}  // namespace
 
 // ---- channels
 
@@ -55,10 +61,7 @@ std::vector<SegmentId> DesiredSegments(const Collection& collection, const Segme
   std::vector<SegmentId> out;
   if (collection.dropped || !collection.load.loaded) return out;
   for (const auto& segment : segments) {
-    if (IsLiveRows(*segment) && collection.FindPartition(segment->partition) != nullptr &&
-        collection.IsLoaded(segment->partition)) {
-      out.push_back(segment->id);
-    }
+    if (HoldsRowsOf(collection, *segment) && collection.IsLoaded(segment->partition)) out.push_back(segment->id);
   }
   return out;
 }
@@ -205,9 +208,12 @@ struct Shard {
   SegmentList deletes;
 };
 
-Timestamp CommittedDeletes(const Shard& shard) {
+// Up to where deletes may be applied.
+Timestamp CommittedDeletes(const CompactionInput& input, const Shard& shard) {
   Timestamp until = 0;
-  for (const auto& segment : shard.deletes) until = std::max(until, segment->max_ts);
+  for (const auto& segment : shard.deletes) {
+    if (segment->max_ts <= input.keep_from) until = std::max(until, segment->max_ts);
+  }
   return until;
 }
 
@@ -221,11 +227,10 @@ std::map<ChannelId, Shard> ByChannel(const SegmentList& segments) {
   return shards;
 }
 
-bool IsServed(const CompactionInput& input, SegmentId id) {
-  if (!input.collection->load.loaded) return true;
-  if (input.placement == nullptr) return false;
-  return std::any_of(input.placement->segments.begin(), input.placement->segments.end(),
-                     [&](const SegmentPlacement& p) { return p.segment == id && p.serving; });
+// What is loaded is compacted only once it is part of the route: until then it is its growing copy that is read.
+bool MayCompact(const CompactionInput& input, const SegmentMeta& segment) {
+  if (!input.collection->IsLoaded(segment.partition)) return true;
+  return input.placement != nullptr && input.placement->Serves(segment.id);
 }
 
 TaskSpec MakeTask(const CompactionInput& input, const Shard& shard, const SegmentList& inputs) {
@@ -238,14 +243,35 @@ TaskSpec MakeTask(const CompactionInput& input, const Shard& shard, const Segmen
     task.inputs.push_back(segment->id);
     applied = std::min(applied, segment->deletes_until);
   }
-  task.deletes_until = std::max(applied, CommittedDeletes(shard));
+  task.deletes_until = std::max(applied, CommittedDeletes(input, shard));
   for (const auto& segment : shard.deletes) {
-    if (segment->max_ts > applied) task.deletes.push_back(segment->id);
+    if (segment->max_ts > applied && segment->max_ts <= task.deletes_until) task.deletes.push_back(segment->id);
   }
   if (const int64_t ttl = TtlSeconds(*input.collection); ttl > 0) {
-    task.expired_before = MakeTimestamp(UnixMs(input.now) - ttl * 1000);
+    task.expired_before = ExpiredBefore(input.now, ttl);
   }
   return task;
+}
+
+// A segment much larger than all that joins it would be copied again and again as small ones arrive: it waits until
+// they are half of it, so that a row is copied a logarithmic number of times.
+void LeaveOutLarge(SegmentList& ascending) {
+  int64_t others = 0;
+  for (const auto& segment : ascending) others += segment->size_bytes;
+  while (!ascending.empty()) {
+    const int64_t largest = ascending.back()->size_bytes;
+    others -= largest;
+    if (largest <= 2 * others) return;
+    ascending.pop_back();
+  }
+}
+
+bool IsWorthMerging(const CompactionInput& input, const CompactionSettings& settings, const SegmentList& batch) {
+  if (!input.forced) return batch.size() >= static_cast<size_t>(settings.min_small_segments);
+  if (batch.size() > 1) return true;
+  // Asked for by a user, a segment as it was flushed is rewritten even alone, as Milvus does; one that a compaction
+  // made is left as it is.
+  return batch.size() == 1 && batch.front()->compacted_from.empty();
 }
 
 // Small neighbours are merged up to the size of a segment.
@@ -253,16 +279,16 @@ void PlanMerges(const CompactionInput& input, const CompactionSettings& settings
                 std::set<SegmentId>& used, std::vector<TaskSpec>& out) {
   std::map<PartitionId, SegmentList> partitions;
   for (const auto& segment : shard.rows) {
-    if (used.contains(segment->id) || !IsServed(input, segment->id)) continue;
+    if (used.contains(segment->id) || !MayCompact(input, *segment)) continue;
     if (segment->size_bytes < settings.segment_bytes / 2) partitions[segment->partition].push_back(segment);
   }
   for (auto& [partition, small] : partitions) {
     std::sort(small.begin(), small.end(), [](const auto& a, const auto& b) { return a->size_bytes < b->size_bytes; });
-    const size_t enough = input.forced ? 2 : static_cast<size_t>(settings.min_small_segments);
     SegmentList batch;
     int64_t bytes = 0;
     const auto close = [&] {
-      if (batch.size() >= enough) {
+      if (!input.forced) LeaveOutLarge(batch);
+      if (IsWorthMerging(input, settings, batch)) {
         for (const auto& segment : batch) used.insert(segment->id);
         out.push_back(MakeTask(input, shard, batch));
       }
@@ -288,9 +314,9 @@ void PlanRewrites(const CompactionInput& input, const CompactionSettings& settin
   const bool many = deletes > 0 && (input.forced || deletes >= settings.delete_rows ||
                                     static_cast<double>(deletes) >= settings.deleted_share * static_cast<double>(rows));
   if (!many) return;
-  const Timestamp committed = CommittedDeletes(shard);
+  const Timestamp committed = CommittedDeletes(input, shard);
   for (const auto& segment : shard.rows) {
-    if (used.contains(segment->id) || segment->deletes_until >= committed || !IsServed(input, segment->id)) continue;
+    if (used.contains(segment->id) || segment->deletes_until >= committed || !MayCompact(input, *segment)) continue;
     used.insert(segment->id);
     out.push_back(MakeTask(input, shard, {segment}));
   }
@@ -300,9 +326,9 @@ void PlanRewrites(const CompactionInput& input, const CompactionSettings& settin
 void PlanExpired(const CompactionInput& input, const Shard& shard, std::set<SegmentId>& used, std::vector<TaskSpec>& out) {
   const int64_t ttl = TtlSeconds(*input.collection);
   if (ttl == 0) return;
-  const Timestamp expired_before = MakeTimestamp(UnixMs(input.now) - ttl * 1000);
+  const Timestamp expired_before = ExpiredBefore(input.now, ttl);
   for (const auto& segment : shard.rows) {
-    if (used.contains(segment->id) || segment->max_ts >= expired_before || !IsServed(input, segment->id)) continue;
+    if (used.contains(segment->id) || segment->max_ts >= expired_before || !MayCompact(input, *segment)) continue;
     used.insert(segment->id);
     out.push_back(MakeTask(input, shard, {segment}));
   }
@@ -325,6 +351,18 @@ std::vector<TaskSpec> PlanCompaction(const CompactionInput& input, const Compact
     PlanRewrites(input, settings, shard, used, out);
   }
   return out;
+}
+
+int64_t NextExpiryMs(const Collection& collection, const SegmentList& segments, Timestamp now) {
+  const int64_t ttl_s = TtlSeconds(collection);
+  if (ttl_s == 0 || ttl_s >= UnixMs(now) / 1000) return 0;
+  int64_t next_ms = 0;
+  for (const auto& segment : segments) {
+    if (!HoldsRowsOf(collection, *segment)) continue;
+    const int64_t left_ms = UnixMs(segment->max_ts) + ttl_s * 1000 + 1 - UnixMs(now);
+    if (left_ms > 0) next_ms = next_ms == 0 ? left_ms : std::min(next_ms, left_ms);
+  }
+  return next_ms;
 }
 
 std::vector<SegmentId> SpentDeletes(const SegmentList& segments) {
@@ -351,7 +389,7 @@ std::vector<IndexWork> PlanIndexes(const Collection& collection, const SegmentLi
     if (task.kind == TaskKind::kBuildIndex) building.insert({task.segment, task.index.id});
   }
   for (const auto& segment : segments) {
-    if (!IsLiveRows(*segment)) continue;
+    if (!HoldsRowsOf(collection, *segment)) continue;
     for (const IndexMeta& index : collection.indexes) {
       if (index.dropped || segment->FindIndex(index.id) != nullptr || building.contains({segment->id, index.id})) continue;
       out.push_back({segment->id, &index});

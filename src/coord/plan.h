@@ -16,6 +16,9 @@ namespace saker {
 
 using SegmentList = std::vector<std::shared_ptr<const SegmentMeta>>;
 
+// Whether the segment's rows are part of the collection: those of dropped partitions are not.
+bool HoldsRowsOf(const Collection& collection, const SegmentMeta& segment);
+
 // ---- channels
 
 // Assignments that must change so that every channel has a living owner above the epochs seen to be used up
@@ -48,7 +51,7 @@ std::vector<SegmentId> DesiredSegments(const Collection& collection, const Segme
 
 struct CompactionSettings {
   int64_t segment_bytes = 1024 << 20;   // outputs grow to this
-  int min_small_segments = 4;           // so many below half of it are merged without being asked
+  int min_small_segments = 3;           // so many below half of it are merged without being asked
   double deleted_share = 0.2;           // deletes over rows of a shard from which its segments are rewritten
   int64_t delete_rows = 200'000;        // or so many deletes
   int max_inputs = 30;
@@ -59,10 +62,13 @@ struct CompactionInput {
   const Placement* placement = nullptr;
   std::set<SegmentId> busy;             // inputs of tasks under way, or failed a moment ago
   bool forced = false;                  // asked for by a user: merge whatever can be merged, apply all deletes
+  Timestamp keep_from = kMaxTimestamp;  // iterators read here or later: deletes after it are not applied yet
   Timestamp now = 0;
 };
 // Tasks without id, node and output id.
 std::vector<TaskSpec> PlanCompaction(const CompactionInput& input, const CompactionSettings& settings);
+// Milliseconds until all rows of the next segment have outlived the collection's TTL; 0: there is none that will.
+int64_t NextExpiryMs(const Collection& collection, const SegmentList& segments, Timestamp now);
 // Delete segments that every row segment of their shard has applied.
 std::vector<SegmentId> SpentDeletes(const SegmentList& segments);
 

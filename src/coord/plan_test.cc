@@ -172,15 +172,121 @@ TEST(PlanCompaction, MergesSmallNeighboursOnly) {
   input.collection = &collection;
   CompactionSettings settings;
   settings.segment_bytes = 10'000;
-  input.segments = List({Rows(1), Rows(2), Rows(3)});
+  input.segments = List({Rows(1), Rows(2)});
   EXPECT_TRUE(PlanCompaction(input, settings).empty());
-  input.segments.push_back(Rows(4));
-  input.segments.push_back(Rows(5, 100, 9'000));
+  input.segments.push_back(Rows(3));
+  input.segments.push_back(Rows(4, 100, 9'000));
   const auto tasks = PlanCompaction(input, settings);
   ASSERT_EQ(tasks.size(), 1u);
-  EXPECT_EQ(tasks[0].inputs.size(), 4u);
+  EXPECT_EQ(tasks[0].inputs.size(), 3u);
   input.busy = {SegmentId(1)};
   EXPECT_TRUE(PlanCompaction(input, settings).empty());
+}
+
+TEST(PlanCompaction, ALargeOneWaitsUntilWhatJoinsItIsHalfOfIt) {
+  Collection collection = Loaded();
+  collection.load = {};
+  CompactionInput input;
+  input.collection = &collection;
+  CompactionSettings settings;
+  settings.segment_bytes = 100'000;
+  input.segments = List({Rows(1, 100, 10'000), Rows(2), Rows(3), Rows(4)});
+  auto tasks = PlanCompaction(input, settings);
+  ASSERT_EQ(tasks.size(), 1u);
+  EXPECT_EQ(tasks[0].inputs.size(), 3u);
+  input.segments = List({Rows(1, 100, 10'000), Rows(2, 100, 4'000), Rows(3)});
+  tasks = PlanCompaction(input, settings);
+  ASSERT_EQ(tasks.size(), 1u);
+  EXPECT_EQ(tasks[0].inputs.size(), 3u);
+}
+
+// Any number of flushes of one size: what is copied per row grows with the logarithm of their number.
+TEST(PlanCompaction, CopiesARowALogarithmicNumberOfTimes) {
+  Collection collection = Loaded();
+  collection.load = {};
+  CompactionInput input;
+  input.collection = &collection;
+  const CompactionSettings settings;
+  int64_t copied = 0;
+  int64_t next = 1;
+  constexpr int kFlushes = 500;
+  for (int i = 0; i < kFlushes; ++i) {
+    input.segments.push_back(Rows(next++));
+    for (auto tasks = PlanCompaction(input, settings); !tasks.empty(); tasks = PlanCompaction(input, settings)) {
+      for (const TaskSpec& task : tasks) {
+        int64_t bytes = 0;
+        std::erase_if(input.segments, [&](const auto& segment) {
+          if (std::find(task.inputs.begin(), task.inputs.end(), segment->id) == task.inputs.end()) return false;
+          bytes += segment->size_bytes;
+          return true;
+        });
+        copied += bytes;
+        input.segments.push_back(Rows(next++, 100, bytes));
+      }
+    }
+  }
+  EXPECT_LE(input.segments.size(), 12u);
+  EXPECT_LE(copied, 9 * 1000 * kFlushes);
+}
+
+TEST(PlanCompaction, AskedForItRewritesALoneSegmentOnce) {
+  Collection collection = Loaded();
+  collection.load = {};
+  CompactionInput input;
+  input.collection = &collection;
+  input.forced = true;
+  auto segment = Rows(1);
+  input.segments = List({segment});
+  const auto tasks = PlanCompaction(input, CompactionSettings());
+  ASSERT_EQ(tasks.size(), 1u);
+  EXPECT_EQ(tasks[0].inputs, std::vector<SegmentId>{SegmentId(1)});
+  segment->compacted_from = {SegmentId(7)};
+  EXPECT_TRUE(PlanCompaction(input, CompactionSettings()).empty());
+}
+
+// What isn't loaded has no route to wait for, whatever else of the collection is loaded.
+TEST(PlanCompaction, OfAPartlyLoadedCollectionAlsoWhatIsNotLoaded) {
+  Collection collection = Loaded();
+  collection.partitions.push_back({PartitionId(11), "other", 0});
+  collection.load.whole = false;
+  collection.load.partitions = {PartitionId(11)};
+  CompactionInput input;
+  input.collection = &collection;
+  input.segments = List({Rows(1), Rows(2), Rows(3)});
+  EXPECT_EQ(PlanCompaction(input, CompactionSettings()).size(), 1u);
+  collection.load.partitions = {PartitionId(10)};
+  EXPECT_TRUE(PlanCompaction(input, CompactionSettings()).empty());
+}
+
+TEST(PlanCompaction, ATtlBeyondTheEpochExpiresNothing) {
+  Collection collection = Loaded();
+  collection.load = {};
+  CompactionInput input;
+  input.collection = &collection;
+  input.now = MakeTimestamp(1'700'000'000'000);
+  input.segments = List({Rows(1)});
+  for (const char* seconds : {"1700000001", "10000000000", "9223372036854775807"}) {
+    collection.properties = {{"collection.ttl.seconds", seconds}};
+    EXPECT_TRUE(PlanCompaction(input, CompactionSettings()).empty()) << seconds;
+    EXPECT_EQ(NextExpiryMs(collection, input.segments, input.now), 0) << seconds;
+  }
+  collection.properties = {{"collection.ttl.seconds", "10"}};
+  ASSERT_EQ(PlanCompaction(input, CompactionSettings()).size(), 1u);
+  EXPECT_EQ(PlanCompaction(input, CompactionSettings())[0].expired_before, MakeTimestamp(1'699'999'990'000));
+}
+
+TEST(PlanCompaction, TellsWhenTheNextRowsExpire) {
+  Collection collection = Loaded();
+  collection.properties = {{"collection.ttl.seconds", "10"}};
+  const SegmentList segments = List({Rows(1)});  // its last row is of second 1
+  EXPECT_EQ(NextExpiryMs(collection, segments, MakeTimestamp(4'000)), 0) << "the TTL reaches beyond the epoch";
+  const auto later = List({[] {
+    auto segment = Rows(2);
+    segment->max_ts = MakeTimestamp(1'000'000);
+    return segment;
+  }()});
+  EXPECT_EQ(NextExpiryMs(collection, later, MakeTimestamp(1'004'000)), 6'001);
+  EXPECT_EQ(NextExpiryMs(collection, later, MakeTimestamp(1'010'001)), 0) << "it is due";
 }
 
 TEST(PlanCompaction, OfALoadedCollectionOnlyWhatIsServed) {
@@ -216,6 +322,39 @@ TEST(PlanCompaction, ManyDeletesRewriteAndThenAreSpent) {
   rewritten->deletes_until = 700;
   input.segments[0] = rewritten;
   EXPECT_EQ(SpentDeletes(input.segments).size(), 2u);
+}
+
+// Deletes later than an iterator's timestamp wait; so do segments that have nothing else to be rewritten for.
+TEST(PlanCompaction, KeepsWhatAnIteratorMayStillRead) {
+  Collection collection = Loaded();
+  collection.load = {};
+  CompactionInput input;
+  input.collection = &collection;
+  input.keep_from = 600;
+  CompactionSettings settings;
+  settings.segment_bytes = 1000;
+  input.segments = List({Rows(1, 100, 900), Deletes(2, 30, 500), Deletes(3, 30, 700)});
+  const auto tasks = PlanCompaction(input, settings);
+  ASSERT_EQ(tasks.size(), 1u);
+  EXPECT_EQ(tasks[0].deletes_until, 500u);
+  EXPECT_EQ(tasks[0].deletes, std::vector<SegmentId>{SegmentId(2)});
+  auto rewritten = Rows(4, 80, 900);
+  rewritten->deletes_until = 500;
+  rewritten->compacted_from = {SegmentId(1)};
+  input.segments[0] = rewritten;
+  EXPECT_TRUE(PlanCompaction(input, settings).empty());
+  EXPECT_EQ(SpentDeletes(input.segments), std::vector<SegmentId>{SegmentId(2)});
+  input.keep_from = kMaxTimestamp;
+  EXPECT_EQ(PlanCompaction(input, settings).size(), 1u);
+}
+
+TEST(PlanIndexes, NotOfADroppedPartition) {
+  Collection collection = Loaded();
+  collection.indexes.push_back({IndexId(5)});
+  const SegmentList segments = List({Rows(1)});
+  EXPECT_EQ(PlanIndexes(collection, segments, {}).size(), 1u);
+  collection.partitions.clear();
+  EXPECT_TRUE(PlanIndexes(collection, segments, {}).empty());
 }
 
 TEST(PlanIndexes, WhatIsNeitherBuiltNorBuilding) {

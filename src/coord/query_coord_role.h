@@ -26,11 +26,18 @@ class QueryCoordRole : public QueryCoord, private Coordinator {
 
  private:
   std::chrono::milliseconds Step();
-  bool PlaceCollection(CollectionId id);   // false: again soon
+  void PlaceCollection(CollectionId id);
+  void Forget(CollectionId id);
+  Status Damage(CollectionId id) const;
 
+  struct Held {
+    std::set<SegmentId> segments;
+    int64_t rows = 0;
+  };
   DirtyCollections dirty_;
   mutable Mutex mutex_;
-  std::map<NodeId, std::map<CollectionId, std::set<SegmentId>>> reported_ GUARDED_BY(mutex_);
+  std::map<NodeId, std::map<CollectionId, Held>> reported_ GUARDED_BY(mutex_);
+  std::map<CollectionId, std::map<SegmentId, Status>> damaged_ GUARDED_BY(mutex_);  // segments that no node can load
   std::unique_ptr<ControlLoop> loop_;
 };
 

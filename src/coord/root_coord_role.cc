@@ -314,22 +314,30 @@ Result<Revision> RootCoordRole::DropPartition(CollectionId id, const std::string
 
 // ---- aliases
 
-Result<Revision> RootCoordRole::CreateAlias(const std::string& database, const std::string& collection, const std::string& alias) {
-  MutexLock lock(mutex_);
-  const std::string where = "[database=" + DatabaseShown(database) + "][alias=" + alias + "]";
+// The collection that the alias is to name; refuses names that are taken by collections.
+Result<CollectionPtr> RootCoordRole::AliasTarget(const std::string& database, const std::string& collection,
+                                                 const std::string& alias) const {
   RETURN_IF_ERROR(DatabaseOf(database).status());
   const auto taken = deps_.catalog->FindCollection(database, alias);
   if (taken.ok() && (*taken)->name == alias) {
-    return Status(ErrorCode::kAliasCollectionNameConflict, "alias and collection name conflict" + where);
+    return Status(ErrorCode::kAliasCollectionNameConflict,
+                  "alias and collection name conflict[database=" + DatabaseShown(database) + "][alias=" + alias + "]");
   }
-  ASSIGN_OR_RETURN(const CollectionPtr target, deps_.catalog->FindCollection(database, collection));
+  ASSIGN_OR_RETURN(CollectionPtr target, deps_.catalog->FindCollection(database, collection));
   if (target->name != collection) {
     return Status(ErrorCode::kCollectionNotFound, "collection not found[database=" + DatabaseShown(database) + "][collection=" + collection + "]");
   }
-  if (taken.ok()) {
+  return target;
+}
+
+Result<Revision> RootCoordRole::CreateAlias(const std::string& database, const std::string& collection, const std::string& alias) {
+  MutexLock lock(mutex_);
+  ASSIGN_OR_RETURN(const CollectionPtr target, AliasTarget(database, collection, alias));
+  if (const auto taken = deps_.catalog->FindCollection(database, alias); taken.ok()) {
     if ((*taken)->id == target->id) return deps_.catalog->CollectionRevision(target->id);
-    return Status(ErrorCode::kAliasAlreadyExist,
-                  alias + " is alias to another collection: " + (*taken)->name + ": alias already exist" + where);
+    return Status(ErrorCode::kAliasAlreadyExist, alias + " is alias to another collection: " + (*taken)->name +
+                                                     ": alias already exist[database=" + DatabaseShown(database) +
+                                                     "][alias=" + alias + "]");
   }
   return Update(target->id, [&](Collection& c) {
     c.aliases.push_back(alias);
@@ -352,28 +360,18 @@ Result<Revision> RootCoordRole::DropAlias(const std::string& database, const std
 
 Result<Revision> RootCoordRole::AlterAlias(const std::string& database, const std::string& collection, const std::string& alias) {
   MutexLock lock(mutex_);
-  const std::string where = "[database=" + DatabaseShown(database) + "][alias=" + alias + "]";
-  RETURN_IF_ERROR(DatabaseOf(database).status());
+  ASSIGN_OR_RETURN(const CollectionPtr target, AliasTarget(database, collection, alias));
   const auto taken = deps_.catalog->FindCollection(database, alias);
-  if (taken.ok() && (*taken)->name == alias) {
-    return Status(ErrorCode::kAliasCollectionNameConflict, "alias and collection name conflict" + where);
+  if (!taken.ok()) {
+    return Status(ErrorCode::kAliasNotFound, "alias not found[database=" + DatabaseShown(database) + "][alias=" + alias + "]");
   }
-  ASSIGN_OR_RETURN(const CollectionPtr target, deps_.catalog->FindCollection(database, collection));
-  if (target->name != collection) {
-    return Status(ErrorCode::kCollectionNotFound, "collection not found[database=" + DatabaseShown(database) + "][collection=" + collection + "]");
-  }
-  if (!taken.ok()) return Status(ErrorCode::kAliasNotFound, "alias not found" + where);
   if ((*taken)->id == target->id) return deps_.catalog->CollectionRevision(target->id);
   // Both collections change in one transaction: the alias always points somewhere.
-  Collection from = **taken;
-  Collection to = *target;
-  std::erase(from.aliases, alias);
-  to.aliases.push_back(alias);
-  ++from.version;
-  ++to.version;
-  return Change({Compare::Unchanged(CollectionKey(from.id), deps_.catalog->CollectionRevision(from.id)),
-                 Compare::Unchanged(CollectionKey(to.id), deps_.catalog->CollectionRevision(to.id))},
-                {MetaOp::Put(CollectionKey(from.id), Encode(from)), MetaOp::Put(CollectionKey(to.id), Encode(to))});
+  return Seen(deps_.writer->UpdateBoth((*taken)->id, target->id, [&](Collection& from, Collection& to) {
+    std::erase(from.aliases, alias);
+    to.aliases.push_back(alias);
+    return Status();
+  }));
 }
 
 }  // namespace saker

@@ -57,6 +57,7 @@ class RootCoordRole : public RootCoord, private Coordinator {
   Result<Revision> Change(std::vector<Compare> compares, std::vector<MetaOp> ops) REQUIRES(mutex_);
   Result<Revision> Update(CollectionId id, const CatalogWriter::Change& change, Collection* after = nullptr) REQUIRES(mutex_);
   Result<DatabaseId> DatabaseOf(const std::string& name) const;
+  Result<CollectionPtr> AliasTarget(const std::string& database, const std::string& collection, const std::string& alias) const;
   // The collection's owners refuse older versions from now on (protocol.md, rule 17).
   Status Barrier(const Collection& collection, const std::vector<PartitionId>& dropped_partitions);
   Result<Collection> Build(const CollectionDraft& draft, DatabaseId database);

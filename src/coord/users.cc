@@ -1,11 +1,14 @@
 // Users, roles and grants. Errors are Milvus 2.3's.
 #include <algorithm>
+#include <utility>
 
 #include "coord/root_coord_role.h"
 #include "meta/keys.h"
 
 namespace saker {
 namespace {
+
+constexpr size_t kOpsPerStep = 100;  // of a transaction's 128
 
 Status Unexpected(std::string message) { return {ErrorCode::kUnexpected, std::move(message)}; }
 
@@ -55,11 +58,16 @@ Result<Revision> RootCoordRole::DropRole(const std::string& name, bool force) {
   if (!role->grants.empty() && !force) {
     return Unexpected("fail to drop the role that it has privileges. Use REVOKE API to revoke privileges");
   }
-  std::vector<MetaOp> ops{MetaOp::Delete(RoleKey(name))};
+  // The users first, in steps that a transaction can hold: a crash in between leaves a role with fewer users, never a
+  // user with a role that is gone.
+  std::vector<MetaOp> ops;
   for (const auto& user : deps_.catalog->Users()) {
     User changed = *user;
     if (std::erase(changed.roles, name) > 0) ops.push_back(MetaOp::Put(UserKey(changed.name), Encode(changed)));
+    if (ops.size() < kOpsPerStep) continue;
+    RETURN_IF_ERROR(Change({}, std::exchange(ops, {})).status());
   }
+  ops.push_back(MetaOp::Delete(RoleKey(name)));
   return Change({}, std::move(ops));
 }
 

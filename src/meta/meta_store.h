@@ -118,10 +118,11 @@ class MetaStore {
   virtual Status Compact(Revision revision) = 0;
 };
 
-// RocksDB under `directory`; history is compacted by itself beyond `keep_revisions`.
+// RocksDB under `directory`; history is compacted by itself beyond `keep_revisions`, or beyond `keep_bytes` of them.
 struct RocksdbStoreSettings {
   std::string directory;
   int64_t keep_revisions = 10'000;
+  int64_t keep_bytes = 64 << 20;
 };
 Result<std::unique_ptr<MetaStore>> OpenRocksdbStore(const RocksdbStoreSettings& settings);
 

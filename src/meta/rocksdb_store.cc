@@ -1,20 +1,17 @@
 // The embedded meta store: all present keys in memory, every revision in RocksDB, one sync per group of transactions.
 #include <fmt/format.h>
-#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
-#include <rocksdb/env.h>
-#include <rocksdb/listener.h>
-#include <rocksdb/table.h>
+#include <rocksdb/options.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstdarg>
 #include <deque>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mutex.h"
-#include "meta/rocksdb_rows.h"
+#include "meta/rocksdb_history.h"
+#include "meta/rocksdb_options.h"
 #include "meta/rocksdb_store_internal.h"
 #include "meta/stage.h"
 #include "meta/transaction.h"
@@ -23,76 +20,13 @@ namespace saker {
 namespace {
 
 constexpr size_t kMaxGroup = 128;                 // transactions made durable by one sync
-constexpr int64_t kHistoryBatchBytes = 1 << 20;   // of one batch replayed to a watch
 constexpr Revision kCompactStep = 512;            // revisions forgotten at once
+constexpr Revision kKeepAtLeast = 16;             // revisions, however large they are
 constexpr int64_t kReserveBytes = 8 << 20;        // free disk below which nothing is written
 
-std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 rocksdb::Slice Slice(std::string_view text) { return {text.data(), text.size()}; }
 void Keep(rocksdb::Status& first, rocksdb::Status next) {
   if (first.ok()) first = std::move(next);
-}
-
-// RocksDB's own log: what is wrong is worth a line of ours, the rest is not.
-class ErrorLog : public rocksdb::Logger {
- public:
-  ErrorLog() : Logger(rocksdb::ERROR_LEVEL) {}
-  using Logger::Logv;
-  void Logv(const char* format, va_list args) override {
-    char line[512];
-    std::vsnprintf(line, sizeof(line), format, args);
-    LogWarn("meta store: {}", line);
-  }
-};
-
-// Tells the store that RocksDB stopped writing. RocksDB's own recovery is not wanted: it polls for space, and fails for
-// good if the disk fills up once more meanwhile. The store opens it anew instead.
-class StopListener : public rocksdb::EventListener {
- public:
-  explicit StopListener(std::atomic<bool>* stopped) : stopped_(stopped) {}
-  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status*) override { *stopped_ = true; }
-  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override {
-    *auto_recovery = false;
-  }
-
- private:
-  std::atomic<bool>* const stopped_;
-};
-
-// Small, and silent when idle: the catalog is a few megabytes, and what is durable needs no flush at either end.
-rocksdb::Options OptionsFor(rocksdb::Env* env, std::atomic<bool>* stopped) {
-  rocksdb::Options options;
-  if (env != nullptr) options.env = env;
-  options.create_if_missing = true;
-  options.info_log = std::make_shared<ErrorLog>();
-  options.listeners.push_back(std::make_shared<StopListener>(stopped));
-  options.write_buffer_size = 4 << 20;
-  options.max_write_buffer_number = 2;
-  options.max_total_wal_size = 16 << 20;
-  options.target_file_size_base = 8 << 20;
-  options.max_bytes_for_level_base = 32 << 20;
-  options.level0_file_num_compaction_trigger = 4;
-  options.max_background_jobs = 2;
-  options.max_open_files = 64;
-  options.max_file_opening_threads = 1;
-  options.table_cache_numshardbits = 2;
-  options.stats_dump_period_sec = 0;
-  options.stats_persist_period_sec = 0;
-  options.periodic_compaction_seconds = 0;
-  options.ttl = 0;
-  options.delete_obsolete_files_period_micros = 0;
-  options.skip_stats_update_on_db_open = true;
-  options.skip_checking_sst_file_sizes_on_db_open = true;
-  options.avoid_flush_during_recovery = true;
-  options.avoid_flush_during_shutdown = true;
-  options.enable_pipelined_write = false;
-  options.allow_concurrent_memtable_write = false;
-  options.enable_write_thread_adaptive_yield = false;
-  options.compression = rocksdb::kNoCompression;
-  rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(1 << 20, 0);
-  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  return options;
 }
 
 class RocksdbStore : public MetaStore {
@@ -127,7 +61,6 @@ class RocksdbStore : public MetaStore {
   RocksdbStore(const RocksdbStoreSettings& settings, rocksdb::Env* env) : settings_(settings), env_(env) {}
   Status OpenDb() REQUIRES(db_mutex_);
   Status Load();
-  Status LoadKeys(std::vector<std::string>& leased);
   Status Format();
 
   Result<Revision> Run(Change change);
@@ -142,20 +75,16 @@ class RocksdbStore : public MetaStore {
   void CompactWhatIsOld();
   Status CompactTo(Revision revision);
   Status CompactStep(Revision to);
-  Status DropHistory(const std::string& key, Revision newest, Revision to, rocksdb::WriteBatch& batch);
+  Revision OldestToKeep() const;
 
   Status CheckKept(Revision at) const EXCLUDES(index_mutex_);
   Status CheckReadable(Revision at) const EXCLUDES(index_mutex_);
-  Result<RangeResult> RangeAt(const std::string& prefix, Revision at) const;
-  Result<KeyValue> GetAt(const std::string& key, Revision at) const;
   Result<WatchHub::History> ReadHistory(const std::string& prefix, Revision from, Revision until) const;
-  Result<WatchHub::History> ReadRevisions(const std::string& prefix, Revision from, Revision until) const;
-  Status ReadEvents(const rocksdb::ReadOptions& options, Revision revision, const std::vector<std::string>& keys,
-                    const std::string& prefix, std::vector<WatchEvent>& out) const;
-
-  Status FromRocksdb(const rocksdb::Status& status, std::string_view action) const;
-  Status Damaged(std::string_view what) const;
-
+  // The leader, or who holds db_mutex_.
+  RocksdbHistory History() const { return RocksdbHistory(db_.get(), settings_.directory); }
+  Status Failed(std::string_view action, const rocksdb::Status& status) const {
+    return FromRocksdb(settings_.directory, action, status);
+  }
   Status NotOpen() const;
 
   const RocksdbStoreSettings settings_;
@@ -171,7 +100,10 @@ class RocksdbStore : public MetaStore {
   CondVar queue_changed_;
   std::deque<Change*> queue_ GUARDED_BY(queue_mutex_);
   bool led_ GUARDED_BY(queue_mutex_) = false;
-  Revision swept_ = 0;    // rows of history before it are gone; behind state_.compacted only after a failed write. The leader's
+  // The leader's.
+  Revision swept_ = 0;    // rows of history before it are gone; behind state_.compacted only after a failed write
+  std::map<Revision, int64_t> written_;  // bytes of the rows of each revision not swept
+  int64_t written_bytes_ = 0;            // of all of them
 
   // Changed by the leader alone.
   mutable SharedMutex index_mutex_;
@@ -196,8 +128,8 @@ Result<std::unique_ptr<MetaStore>> RocksdbStore::Open(const RocksdbStoreSettings
 
 Status RocksdbStore::OpenDb() {
   rocksdb::DB* db = nullptr;
-  const auto opened = rocksdb::DB::Open(OptionsFor(env_, &stopped_), settings_.directory + "/rocksdb", &db);
-  if (!opened.ok()) return FromRocksdb(opened, "open");
+  const auto opened = rocksdb::DB::Open(RocksdbOptions(env_, &stopped_), settings_.directory + "/rocksdb", &db);
+  if (!opened.ok()) return Failed("open", opened);
   db_.reset(db);
   return {};
 }
@@ -210,7 +142,7 @@ RocksdbStore::~RocksdbStore() {
 Status RocksdbStore::Load() {
   std::string bytes;
   const auto found = db_->Get(rocksdb::ReadOptions(), Slice(kStateRow), &bytes);
-  if (!found.ok() && !found.IsNotFound()) return FromRocksdb(found, "open");
+  if (!found.ok() && !found.IsNotFound()) return Failed("open", found);
   if (found.ok()) {
     Result<StateRow> state = DecodeState(bytes);
     if (!state.ok()) return state.status().WithContext(settings_.directory);
@@ -219,11 +151,16 @@ Status RocksdbStore::Load() {
   } else {
     RETURN_IF_ERROR(Format());
   }
-  std::vector<std::string> leased;
-  RETURN_IF_ERROR(LoadKeys(leased));
+  RETURN_IF_ERROR(History().Load(keys_, written_));
+  std::erase_if(written_, [this](const auto& entry) { return entry.first < swept_; });
+  for (const auto& [revision, bytes] : written_) written_bytes_ += bytes;
   hub_ = std::make_unique<WatchHub>(state_.revision, [this](const std::string& prefix, Revision from, Revision until) {
     return ReadHistory(prefix, from, until);
   });
+  std::vector<std::string> leased;
+  for (const auto& [key, kv] : keys_) {
+    if (kv.lease != 0) leased.push_back(key);
+  }
   if (leased.empty()) return {};
   // Leases end with the process that held them.
   Stage stage(keys_, leases_, state_.revision);
@@ -236,36 +173,8 @@ Status RocksdbStore::Load() {
 Status RocksdbStore::Format() {
   rocksdb::WriteBatch batch;
   const auto put = batch.Put(Slice(kStateRow), EncodeState(state_));
-  if (!put.ok()) return FromRocksdb(put, "open");
+  if (!put.ok()) return Failed("open", put);
   return Write(&batch, true);
-}
-
-// The newest row of each key that isn't a tombstone.
-Status RocksdbStore::LoadKeys(std::vector<std::string>& leased) {
-  const std::string begin = HistoryPrefix("");
-  const std::string end = PrefixEnd(begin);
-  const rocksdb::Slice bound(end);
-  rocksdb::ReadOptions options;
-  options.iterate_upper_bound = &bound;
-  options.fill_cache = false;
-  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
-  for (it->Seek(begin); it->Valid(); it->Next()) {
-    std::string_view key;
-    Revision revision = 0;
-    auto row = DecodeHistory(View(it->value()));
-    if (!ParseHistoryKey(View(it->key()), key, revision) || !row) return Damaged("a key's history");
-    if (row->deleted) {
-      if (const auto present = keys_.find(key); present != keys_.end()) keys_.erase(present);
-      continue;
-    }
-    keys_[std::string(key)] = KeyValue{std::string(key), std::move(row->value), row->create_revision, revision,
-                                       row->version, row->lease};
-  }
-  if (!it->status().ok()) return FromRocksdb(it->status(), "read");
-  for (const auto& [key, kv] : keys_) {
-    if (kv.lease != 0) leased.push_back(key);
-  }
-  return {};
 }
 
 // ---- writing
@@ -376,7 +285,7 @@ Status RocksdbStore::WriteStage(Stage& stage) {
     }
   }
   Keep(put, batch.Put(Slice(kStateRow), EncodeState({stage.revision(), swept_})));
-  if (!put.ok()) return FromRocksdb(put, "write");
+  if (!put.ok()) return Failed("write", put);
   return Write(&batch, true);
 }
 
@@ -386,7 +295,7 @@ Status RocksdbStore::Write(rocksdb::WriteBatch* batch, bool sync) {
   const auto written = db_->Write(options, batch);
   if (written.ok()) return {};
   stopped_ = true;
-  return FromRocksdb(written, "write");
+  return Failed("write", written);
 }
 
 // Refuses before anything is written when space runs out, and gets RocksDB going again after a write, also one in the
@@ -421,18 +330,21 @@ Status RocksdbStore::Reopen() {
 Status RocksdbStore::CatchUp() {
   std::string bytes;
   const auto found = db_->Get(rocksdb::ReadOptions(), Slice(kStateRow), &bytes);
-  if (!found.ok()) return FromRocksdb(found, "read");
+  if (!found.ok()) return Failed("read", found);
   ASSIGN_OR_RETURN(const StateRow durable, DecodeState(bytes));
   Stage stage = [&] {
     ReaderLock lock(index_mutex_);
     return Stage(keys_, leases_, state_.revision);
   }();
   for (Revision revision = stage.revision() + 1; revision <= durable.revision; ++revision) {
-    ASSIGN_OR_RETURN(WatchHub::History history, ReadRevisions("", revision, revision));
+    ASSIGN_OR_RETURN(WatchHub::History history, History().Revisions("", revision, revision, [] { return Status(); }));
     ReaderLock lock(index_mutex_);
     stage.Replay({revision, std::move(history.events)});
   }
-  if (durable.revision < stage.revision()) return Damaged(fmt::format("revision {} is lost: what follows {}", stage.revision(), durable.revision));
+  if (durable.revision < stage.revision()) {
+    return {ErrorCode::kCorrupted, fmt::format("meta store {}: it ends at revision {}, though {} was written: it lost data",
+                                               settings_.directory, durable.revision, stage.revision())};
+  }
   swept_ = durable.compacted;
   Show(std::move(stage));
   return {};
@@ -441,6 +353,13 @@ Status RocksdbStore::CatchUp() {
 // Makes a durable stage visible: to readers, then to watches.
 void RocksdbStore::Show(Stage stage) {
   std::vector<CommittedRevision> revisions = stage.TakeRevisions();
+  for (const CommittedRevision& revision : revisions) {
+    int64_t& bytes = written_[revision.revision];
+    for (const WatchEvent& event : revision.events) {
+      bytes += static_cast<int64_t>(event.kv.key.size() + event.kv.value.size());
+    }
+    written_bytes_ += bytes;
+  }
   {
     WriterLock lock(index_mutex_);
     state_.revision = stage.revision();
@@ -451,18 +370,32 @@ void RocksdbStore::Show(Stage stage) {
 
 // ---- forgetting
 
-// A little with every write once there is more history than is to be kept.
-void RocksdbStore::CompactWhatIsOld() {
-  const Revision keep = std::max<Revision>(settings_.keep_revisions, 1);
-  const Revision slack = std::clamp<Revision>(keep / 8, 1, kCompactStep / 2);
-  Revision oldest_kept = 0;
+// By number of revisions, and by what they take up: large values changed often fill the disk long before.
+Revision RocksdbStore::OldestToKeep() const {
+  Revision current = 0;
   {
     ReaderLock lock(index_mutex_);
-    oldest_kept = state_.revision - keep + 1;
+    current = state_.revision;
   }
-  if (oldest_kept - swept_ < slack) return;
-  const Status done = CompactTo(std::min(oldest_kept, swept_ + kCompactStep));
-  if (!done.ok()) LogWarn("meta store: history before revision {} was not forgotten: {}", oldest_kept, done.message());
+  const Revision keep = std::max<Revision>(settings_.keep_revisions, 1);
+  const Revision slack = std::clamp<Revision>(keep / 8, 1, kCompactStep / 2);
+  Revision oldest = current - keep + 1 - swept_ < slack ? swept_ : current - keep + 1;
+  if (written_bytes_ <= settings_.keep_bytes) return oldest;
+  int64_t left = written_bytes_;
+  for (const auto& [revision, bytes] : written_) {
+    if (left <= settings_.keep_bytes * 7 / 8 || revision >= current - kKeepAtLeast) break;
+    left -= bytes;
+    oldest = std::max(oldest, revision + 1);
+  }
+  return oldest;
+}
+
+// A little with every write once there is more history than is to be kept.
+void RocksdbStore::CompactWhatIsOld() {
+  const Revision oldest = OldestToKeep();
+  if (oldest <= swept_) return;
+  const Status done = CompactTo(std::min(oldest, swept_ + kCompactStep));
+  if (!done.ok()) LogWarn("meta store: history before revision {} was not forgotten: {}", oldest, done.message());
 }
 
 Status RocksdbStore::CompactTo(Revision revision) {
@@ -486,49 +419,16 @@ Status RocksdbStore::CompactStep(Revision to) {
     state = state_;
   }
   rocksdb::WriteBatch batch;
-  std::map<std::string, Revision> newest;  // of each key written in these revisions
-  const std::string end = RevisionKey(to + 1);
-  const rocksdb::Slice bound(end);
-  rocksdb::ReadOptions options;
-  options.iterate_upper_bound = &bound;
-  options.fill_cache = false;
-  rocksdb::Status put;
-  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
-  for (it->Seek(RevisionKey(swept_)); it->Valid(); it->Next()) {
-    Revision revision = 0;
-    const auto keys = DecodeKeys(View(it->value()));
-    if (!ParseRevisionKey(View(it->key()), revision) || !keys) return Damaged("a revision");
-    for (const std::string& key : *keys) newest[key] = revision;
-    if (revision < to) Keep(put, batch.Delete(it->key()));
-  }
-  if (!it->status().ok()) return FromRocksdb(it->status(), "read");
-  for (const auto& [key, revision] : newest) RETURN_IF_ERROR(DropHistory(key, revision, to, batch));
-  Keep(put, batch.Put(Slice(kStateRow), EncodeState({state.revision, to})));
-  if (!put.ok()) return FromRocksdb(put, "write");
+  RETURN_IF_ERROR(History().Forget(swept_, to, batch));
+  const auto put = batch.Put(Slice(kStateRow), EncodeState({state.revision, to}));
+  if (!put.ok()) return Failed("write", put);
   RETURN_IF_ERROR(Write(&batch, false));
   swept_ = to;
-  return {};
-}
-
-// Rows of `key` older than its `newest` by `to`, and that one too if all it says is that the key was gone.
-Status RocksdbStore::DropHistory(const std::string& key, Revision newest, Revision to, rocksdb::WriteBatch& batch) {
-  const std::string end = HistoryKey(key, newest + 1);
-  const rocksdb::Slice bound(end);
-  rocksdb::ReadOptions options;
-  options.iterate_upper_bound = &bound;
-  options.fill_cache = false;
-  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
-  rocksdb::Status put;
-  for (it->Seek(HistoryKey(key, 0)); it->Valid(); it->Next()) {
-    std::string_view row_key;
-    Revision revision = 0;
-    const auto row = DecodeHistory(View(it->value()));
-    if (!ParseHistoryKey(View(it->key()), row_key, revision) || !row) return Damaged("a key's history");
-    const bool needed = revision == newest && (!row->deleted || revision == to);
-    if (!needed) Keep(put, batch.Delete(it->key()));
+  while (!written_.empty() && written_.begin()->first < to) {
+    written_bytes_ -= written_.begin()->second;
+    written_.erase(written_.begin());
   }
-  Keep(put, it->status());
-  return put.ok() ? Status() : FromRocksdb(put, "read");
+  return {};
 }
 
 // ---- reading
@@ -550,7 +450,13 @@ Result<RangeResult> RocksdbStore::Range(const std::string& prefix, Revision at) 
       return result;
     }
   }
-  return RangeAt(prefix, at);
+  ReaderLock open(db_mutex_);
+  if (db_ == nullptr) return NotOpen();
+  RangeResult result;
+  ASSIGN_OR_RETURN(result.kvs, History().Range(prefix, at, [&] { return CheckReadable(at); }));
+  ReaderLock lock(index_mutex_);
+  result.revision = state_.revision;
+  return result;
 }
 
 Result<KeyValue> RocksdbStore::Get(const std::string& key, Revision at) {
@@ -562,7 +468,9 @@ Result<KeyValue> RocksdbStore::Get(const std::string& key, Revision at) {
       return {ErrorCode::kIoKeyNotFound, fmt::format("key \"{}\" is not in the meta store", key)};
     }
   }
-  return GetAt(key, at);
+  ReaderLock open(db_mutex_);
+  if (db_ == nullptr) return NotOpen();
+  return History().Get(key, at, [&] { return CheckReadable(at); });
 }
 
 // To be asked after the rows to read were pinned: whatever is compacted later does not touch them.
@@ -581,57 +489,6 @@ Status RocksdbStore::CheckReadable(Revision at) const {
           fmt::format("revision {} of the meta store is yet to come: the current one is {}", at, state_.revision)};
 }
 
-Result<RangeResult> RocksdbStore::RangeAt(const std::string& prefix, Revision at) const {
-  ReaderLock open(db_mutex_);
-  if (db_ == nullptr) return NotOpen();
-  const std::string begin = HistoryPrefix(prefix);
-  const std::string end = PrefixEnd(begin);
-  const rocksdb::Slice bound(end);
-  rocksdb::ReadOptions options;
-  options.iterate_upper_bound = &bound;
-  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
-  RETURN_IF_ERROR(CheckReadable(at));
-  RangeResult result;
-  for (it->Seek(begin); it->Valid(); it->Next()) {
-    std::string_view key;
-    Revision revision = 0;
-    auto row = DecodeHistory(View(it->value()));
-    if (!ParseHistoryKey(View(it->key()), key, revision) || !row) return Damaged("a key's history");
-    if (revision > at) continue;
-    // A later row of the same key takes the place of the earlier.
-    if (!result.kvs.empty() && result.kvs.back().key == key) result.kvs.pop_back();
-    if (row->deleted) continue;
-    result.kvs.push_back({std::string(key), std::move(row->value), row->create_revision, revision, row->version, row->lease});
-  }
-  if (!it->status().ok()) return FromRocksdb(it->status(), "read");
-  ReaderLock lock(index_mutex_);
-  result.revision = state_.revision;
-  return result;
-}
-
-Result<KeyValue> RocksdbStore::GetAt(const std::string& key, Revision at) const {
-  ReaderLock open(db_mutex_);
-  if (db_ == nullptr) return NotOpen();
-  const std::string begin = HistoryKey(key, 0);
-  const rocksdb::Slice bound(begin);
-  rocksdb::ReadOptions options;
-  options.iterate_lower_bound = &bound;
-  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
-  RETURN_IF_ERROR(CheckReadable(at));
-  it->SeekForPrev(HistoryKey(key, at));
-  if (!it->status().ok()) return FromRocksdb(it->status(), "read");
-  if (it->Valid()) {
-    std::string_view found;
-    Revision revision = 0;
-    auto row = DecodeHistory(View(it->value()));
-    if (!ParseHistoryKey(View(it->key()), found, revision) || !row) return Damaged("a key's history");
-    if (found == key && !row->deleted) {
-      return KeyValue{key, std::move(row->value), row->create_revision, revision, row->version, row->lease};
-    }
-  }
-  return {ErrorCode::kIoKeyNotFound, fmt::format("key \"{}\" is not in the meta store at revision {}", key, at)};
-}
-
 // ---- watching
 
 Result<std::unique_ptr<Watch>> RocksdbStore::WatchPrefix(const std::string& prefix, Revision from, OnWatch on_batch) {
@@ -641,77 +498,14 @@ Result<std::unique_ptr<Watch>> RocksdbStore::WatchPrefix(const std::string& pref
 Result<WatchHub::History> RocksdbStore::ReadHistory(const std::string& prefix, Revision from, Revision until) const {
   ReaderLock open(db_mutex_);
   if (db_ == nullptr) return NotOpen();
-  return ReadRevisions(prefix, from, until);
-}
-
-Result<WatchHub::History> RocksdbStore::ReadRevisions(const std::string& prefix, Revision from, Revision until) const {
-  const std::string end = RevisionKey(until + 1);
-  const rocksdb::Slice bound(end);
-  // The snapshot pins revisions and rows alike.
-  rocksdb::ManagedSnapshot snapshot(db_.get());
-  rocksdb::ReadOptions points;
-  points.snapshot = snapshot.snapshot();
-  points.fill_cache = false;
-  rocksdb::ReadOptions options = points;
-  options.iterate_upper_bound = &bound;
-  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
-  RETURN_IF_ERROR(CheckKept(from));
-  WatchHub::History history;
-  history.until = until;
-  size_t counted = 0;
-  int64_t bytes = 0;
-  for (it->Seek(RevisionKey(from)); it->Valid(); it->Next()) {
-    Revision revision = 0;
-    const auto keys = DecodeKeys(View(it->value()));
-    if (!ParseRevisionKey(View(it->key()), revision) || !keys) return Damaged("a revision");
-    RETURN_IF_ERROR(ReadEvents(points, revision, *keys, prefix, history.events));
-    for (; counted < history.events.size(); ++counted) {
-      bytes += static_cast<int64_t>(history.events[counted].kv.key.size() + history.events[counted].kv.value.size());
-    }
-    if (bytes < kHistoryBatchBytes) continue;
-    history.until = revision;
-    break;
-  }
-  if (!it->status().ok()) return FromRocksdb(it->status(), "read");
-  return history;
-}
-
-// What one revision did to the keys under `prefix`.
-Status RocksdbStore::ReadEvents(const rocksdb::ReadOptions& options, Revision revision, const std::vector<std::string>& keys,
-                                const std::string& prefix, std::vector<WatchEvent>& out) const {
-  for (const std::string& key : keys) {
-    if (!key.starts_with(prefix)) continue;
-    std::string bytes;
-    const auto found = db_->Get(options, HistoryKey(key, revision), &bytes);
-    if (!found.ok()) return FromRocksdb(found, "read");
-    auto row = DecodeHistory(bytes);
-    if (!row) return Damaged("a key's history");
-    WatchEvent event;
-    event.kind = row->deleted ? WatchEvent::Kind::kDelete : WatchEvent::Kind::kPut;
-    event.kv = {key, std::move(row->value), row->create_revision, revision, row->version, row->lease};
-    out.push_back(std::move(event));
-  }
-  return {};
+  return History().Revisions(prefix, from, until, [&] { return CheckKept(from); });
 }
 
 // ---- errors
 
-Status RocksdbStore::FromRocksdb(const rocksdb::Status& status, std::string_view action) const {
-  const std::string message = fmt::format("meta store {}: can't {}: {}", settings_.directory, action, status.ToString());
-  if (status.IsNoSpace()) {
-    return {ErrorCode::kDiskLimitExceeded, message + ": the disk is full, free some space on it"};
-  }
-  if (status.IsCorruption()) return {ErrorCode::kCorrupted, message};
-  return {ErrorCode::kIoFailed, message};
-}
-
 Status RocksdbStore::NotOpen() const {
   return {ErrorCode::kServiceUnavailable,
           fmt::format("meta store {}: its history can't be read until a write succeeds again", settings_.directory)};
-}
-
-Status RocksdbStore::Damaged(std::string_view what) const {
-  return {ErrorCode::kCorrupted, fmt::format("meta store {}: {} does not decode", settings_.directory, what)};
 }
 
 }  // namespace

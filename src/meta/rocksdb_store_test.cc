@@ -124,6 +124,30 @@ TEST(RocksdbStore, HistoryIsCompactedByItself) {
   EXPECT_EQ(store->Range("", 5).status().code(), ErrorCode::kCompacted);
 }
 
+// A large value that changes again and again takes up a bounded amount of history, also over restarts.
+TEST(RocksdbStore, KeepsNoMoreBytesOfHistoryThanAsked) {
+  const TemporaryDirectory directory;
+  RocksdbStoreSettings settings{directory.path()};
+  settings.keep_bytes = 4 << 20;
+  const std::string large(200'000, 'x');
+  Revision now = 0;
+  for (int round = 0; round < 2; ++round) {
+    const auto store = std::move(*OpenRocksdbStore(settings));
+    ASSERT_TRUE(store->Commit({}, {MetaOp::Put("small", "1")}).ok());
+    for (int i = 0; i < 30; ++i) now = *store->Commit({}, {MetaOp::Put("large", large + std::to_string(i))});
+    EXPECT_EQ(store->Range("", now - 25).status().code(), ErrorCode::kCompacted) << round;
+    EXPECT_EQ(store->Get("large", now - 10)->value, large + "19");
+    EXPECT_EQ(store->Get("small")->value, "1");
+    // Some revisions are kept however large they are.
+    for (int i = 0; i < 20; ++i) {
+      std::vector<MetaOp> ops;
+      for (int k = 0; k < 5; ++k) ops.push_back(MetaOp::Put("large" + std::to_string(k), large));
+      now = *store->Commit({}, ops);
+    }
+    EXPECT_TRUE(store->Get("large0", now - 10).ok());
+  }
+}
+
 // A watch that falls behind while writers compact history under it gets all of it, or is told that it didn't.
 TEST(RocksdbStore, ASlowWatchIsToldWhenHistoryRanAway) {
   const TemporaryDirectory directory;

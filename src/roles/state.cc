@@ -1,5 +1,7 @@
 #include "roles/state.h"
 
+#include <algorithm>
+
 #include "base/bytes.h"
 
 namespace saker {
@@ -76,6 +78,16 @@ IndexMeta GetIndex(ByteReader& in) {
 }
 
 }  // namespace
+
+const SegmentPlacement* Placement::Find(SegmentId segment) const {
+  const auto it = std::find_if(segments.begin(), segments.end(), [&](const auto& placed) { return placed.segment == segment; });
+  return it == segments.end() ? nullptr : &*it;
+}
+
+bool Placement::Serves(SegmentId segment) const {
+  const SegmentPlacement* placed = Find(segment);
+  return placed != nullptr && placed->serving;
+}
 
 std::string Encode(const ChannelAssignment& assignment) {
   std::string bytes;

@@ -36,6 +36,9 @@ struct Placement {
   bool loaded = false;               // false while the first load is under way: reads answer 101
   std::vector<SegmentPlacement> segments;
   int64_t version = 0;               // not encoded: the key's modification revision
+
+  const SegmentPlacement* Find(SegmentId segment) const;  // null: not placed
+  bool Serves(SegmentId segment) const;                   // as part of the route
 };
 
 // Key task/<id>, written by indexcoord (index builds) and datacoord (compaction): work for an indexnode.

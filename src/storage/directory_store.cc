@@ -188,7 +188,11 @@ class Placement {
     for (int attempt = 0; attempt < kMaxPlaceAttempts; ++attempt) {
       RETURN_IF_ERROR(Explain(directories_.Ensure(directory), name));
       const Status moved = if_present == IfPresent::kReplace ? RenameFile(temporary, path) : Link(temporary, path);
-      if (moved.ok()) return SyncDirectory(directory);
+      // Also when it is there already: who put it may not have come to this, or was told that it failed.
+      if (moved.ok() || moved.code() == ErrorCode::kAlreadyExists) {
+        RETURN_IF_ERROR(SyncDirectory(directory));
+        return Explain(moved, name);
+      }
       if (moved.code() != ErrorCode::kIoKeyNotFound) return Explain(moved, name);
       directories_.Forget(directory);  // another store over the same root has removed it
     }
@@ -284,7 +288,9 @@ class DirectoryStore final : public ObjectStore {
   Status PutIfAbsent(const std::string& name, std::string_view bytes) override {
     RETURN_IF_ERROR(CheckObjectName(name));
     struct stat info {};
-    if (::lstat(placement_->PathOf(name).c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
+    const std::string path = placement_->PathOf(name);
+    if (::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
+      RETURN_IF_ERROR(SyncDirectory(ParentOf(path)));  // as Place() does
       return {ErrorCode::kAlreadyExists, fmt::format("object {} exists already", name)};
     }
     return Write(name, bytes, IfPresent::kRefuse);
@@ -382,16 +388,24 @@ class DirectoryStore final : public ObjectStore {
       return errno == ENOENT || errno == ENOTDIR ? Status() : ErrnoStatus("list directory", path, errno);
     }
     Status status;
-    while (const dirent* entry = ::readdir(dir)) {
+    while (status.ok()) {
+      errno = 0;
+      const dirent* entry = ::readdir(dir);
+      if (entry == nullptr) {
+        if (errno != 0) status = ErrnoStatus("list directory", path, errno);
+        break;
+      }
       const std::string_view name = entry->d_name;
       if (name == "." || name == ".." || !name.starts_with(start)) continue;
       if (directory.empty() && name.starts_with('.')) continue;
       struct stat info {};
-      if (::fstatat(::dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;  // deleted meanwhile
+      if (::fstatat(::dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno != ENOENT) status = ErrnoStatus("stat", path + "/" + entry->d_name, errno);
+        continue;  // ENOENT: deleted meanwhile
+      }
       const std::string full = directory + std::string(name);
       if (S_ISDIR(info.st_mode)) {
         status = Walk(full + "/", {}, found);
-        if (!status.ok()) break;
       } else if (S_ISREG(info.st_mode)) {
         found.push_back({full, static_cast<int64_t>(info.st_size),
                          static_cast<int64_t>(info.st_mtim.tv_sec) * 1000 + info.st_mtim.tv_nsec / 1'000'000});

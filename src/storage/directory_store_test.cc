@@ -157,6 +157,25 @@ TEST_F(DirectoryStoreTest, APutIsNotAcknowledgedBeforeItsDirectoriesAreDurable) 
   EXPECT_EQ(store->Put("p/q/three", "3").code(), ErrorCode::kIoFailed);
 }
 
+// "It is there already" is also what somebody hears whose first attempt could not be made durable.
+TEST_F(DirectoryStoreTest, WhatExistsAlreadyIsDurable) {
+  const auto store = Open(scratch_.path());
+  ASSERT_TRUE(store->Put("p/other", "1").ok());
+  TEST_SetFileFault([](FileOperation operation, const std::string&) {
+    return operation == FileOperation::kSyncDirectory ? EIO : 0;
+  });
+  EXPECT_EQ(store->PutIfAbsent("p/one", "1").code(), ErrorCode::kIoFailed);
+  EXPECT_EQ(store->PutIfAbsent("p/one", "1").code(), ErrorCode::kIoFailed);
+  int synced = 0;
+  TEST_SetFileFault([&synced](FileOperation operation, const std::string&) {
+    synced += operation == FileOperation::kSyncDirectory;
+    return 0;
+  });
+  EXPECT_EQ(store->PutIfAbsent("p/one", "1").code(), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(synced, 1);
+  EXPECT_EQ(*store->Get("p/one"), "1");
+}
+
 TEST_F(DirectoryStoreTest, AFullDiskIsDiskLimitExceeded) {
   const auto store = Open(scratch_.path());
   auto writer = store->Create("large");

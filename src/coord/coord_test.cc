@@ -1,0 +1,505 @@
+// The coordinators over the embedded stores, with a datanode that does as it is told.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/mutex.h"
+#include "catalog/node_fixture.h"
+#include "coord/data_coord_role.h"
+#include "coord/index_coord_role.h"
+#include "coord/query_coord_role.h"
+#include "coord/root_coord_role.h"
+
+namespace saker {
+namespace {
+
+using std::chrono::milliseconds;
+
+// The owner of all channels.
+class ToldDataNode : public IdleDataNode {
+ public:
+  void BeginRead(const ReadPointRequest&, Callback<ReadPoint> done) override { done(ReadPoint{++clock}); }
+  std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId) override {
+    MutexLock lock(mutex_);
+    return growing_;
+  }
+  Status BarrierCollection(CollectionId, const std::vector<ChannelId>&, int64_t, bool, const std::vector<PartitionId>&) override {
+    return {};
+  }
+  void Grow(std::vector<SegmentId> segments) {
+    MutexLock lock(mutex_);
+    growing_.clear();
+    for (const SegmentId segment : segments) growing_.push_back({segment, kModelCollection, kModelPartition, 0, 1, 1, false});
+  }
+
+  std::atomic<Timestamp> clock{100};
+
+ private:
+  Mutex mutex_;
+  std::vector<GrowingSegmentInfo> growing_ GUARDED_BY(mutex_);
+};
+
+class CoordTest : public testing::Test {
+ protected:
+  CoordTest() {
+    EXPECT_TRUE(writer_.Start().ok());
+    peers_.datanode = &node_;
+    stores_.Put(ModelCollection(false, schema_));
+  }
+  ~CoordTest() override {
+    if (data_ != nullptr) data_->Stop();
+    if (query_ != nullptr) query_->Stop();
+    if (index_ != nullptr) index_->Stop();
+    stores_.StopPools();
+  }
+
+  CoordinatorDeps Deps() {
+    CoordinatorDeps deps;
+    deps.catalog = stores_.catalog.get();
+    deps.writer = &writer_;
+    deps.meta = stores_.meta.get();
+    deps.objects = stores_.objects.get();
+    deps.peers = &peers_;
+    deps.control = stores_.control.get();
+    deps.io = stores_.io.get();
+    deps.timer = stores_.timer.get();
+    deps.next_ids = [this](int64_t count) { return stores_.ids->Next(count); };
+    return deps;
+  }
+  DataCoordRole& Data(DataCoordSettings settings = {}) {
+    settings.channels = 1;
+    if (settings.garbage_grace == DataCoordSettings().garbage_grace) settings.garbage_grace = milliseconds(20);
+    data_ = std::make_unique<DataCoordRole>(Deps(), settings);
+    data_->Start();
+    EXPECT_TRUE(Eventually([&] { return stores_.catalog->Channel(0).epoch > 0; }));
+    return *data_;
+  }
+  QueryCoordRole& Query() {
+    query_ = std::make_unique<QueryCoordRole>(Deps());
+    query_->Start();
+    return *query_;
+  }
+  IndexCoordRole& Index() {
+    index_ = std::make_unique<IndexCoordRole>(Deps());
+    index_->Start();
+    return *index_;
+  }
+
+  static SegmentMeta Segment(int64_t id, int64_t log_end = 0) {
+    SegmentMeta meta;
+    meta.id = SegmentId(id);
+    meta.collection = kModelCollection;
+    meta.partition = kModelPartition;
+    meta.rows = 10;
+    meta.size_bytes = 1000;
+    meta.min_ts = meta.max_ts = MakeTimestamp(WallMs());
+    meta.log_end = log_end;
+    meta.manifest = "segments/50/" + std::to_string(id) + "/a/manifest";
+    return meta;
+  }
+  SegmentState StateOf(int64_t id) { return stores_.catalog->FindSegment(SegmentId(id))->state; }
+  // With a file where its manifest would be.
+  SegmentMeta PutSegment(SegmentMeta meta) {
+    EXPECT_TRUE(stores_.objects->Put(meta.manifest, "files").ok());
+    stores_.Put(meta);
+    return meta;
+  }
+  bool Exists(const std::string& object) { return stores_.objects->Get(object).ok(); }
+  Status UpdateCollection(const CatalogWriter::Change& change) {
+    ASSIGN_OR_RETURN(const Revision revision, writer_.Update(kModelCollection, change));
+    return stores_.catalog->WaitFor(revision, std::chrono::seconds(10));
+  }
+  Status SetTtl(const std::string& seconds) {
+    return UpdateCollection([&](Collection& c) {
+      c.properties = {{"collection.ttl.seconds", seconds}};
+      return Status();
+    });
+  }
+
+  TestDirectory directory_;
+  NodeStores stores_{directory_.path()};
+  CatalogWriter writer_{stores_.meta.get(), stores_.objects.get()};
+  TestPeers peers_;
+  ToldDataNode node_;
+  const SchemaPtr schema_ = ModelSchema(false);
+  std::unique_ptr<DataCoordRole> data_;
+  std::unique_ptr<QueryCoordRole> query_;
+  std::unique_ptr<IndexCoordRole> index_;
+};
+
+// ---- flush
+
+// A datanode that was told that its commit failed though it was made commits once more, with new files. Meanwhile
+// compaction may have replaced the segment: it must not come back.
+TEST_F(CoordTest, AFlushCommittedOnceMoreBringsNothingBack) {
+  DataCoordSettings settings;
+  settings.garbage_grace = std::chrono::hours(1);
+  auto& coord = Data(settings);
+  const Epoch epoch = stores_.catalog->Channel(0).epoch;
+  ASSERT_TRUE(coord.CommitFlush(0, epoch, {Segment(1), Segment(2)}).ok());
+  SegmentMeta replaced = Segment(1);
+  replaced.state = SegmentState::kDropped;
+  stores_.Put(replaced);
+  SegmentMeta again = Segment(1);
+  again.manifest = "segments/50/1/b/manifest";
+  ASSERT_TRUE(stores_.objects->Put(again.manifest, "files").ok());
+  const auto committed = coord.CommitFlush(0, epoch, {again, Segment(2), Segment(3)});
+  ASSERT_TRUE(committed.ok()) << committed.status().ToString();
+  ASSERT_TRUE(stores_.catalog->WaitFor(*committed, std::chrono::seconds(10)).ok());
+  EXPECT_EQ(StateOf(1), SegmentState::kDropped);
+  EXPECT_EQ(stores_.catalog->FindSegment(SegmentId(1))->manifest, replaced.manifest);
+  EXPECT_EQ(StateOf(3), SegmentState::kFlushed);
+  EXPECT_FALSE(Exists(again.manifest)) << "files of an attempt that nothing names";
+  EXPECT_EQ(coord.CommitFlush(0, epoch + 1, {Segment(4)}).status().code(), ErrorCode::kSuperseded);
+}
+
+TEST_F(CoordTest, AFlushIsNotDoneBecauseALaterOneWasAskedFor) {
+  auto& coord = Data();
+  node_.Grow({SegmentId(5)});
+  const auto first = coord.Flush(kModelCollection);
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  EXPECT_THAT(first->segments, testing::ElementsAre(SegmentId(5)));
+  node_.Grow({SegmentId(5), SegmentId(6)});
+  const auto second = coord.Flush(kModelCollection);
+  ASSERT_TRUE(second.ok());
+  ASSERT_GT(second->flush_ts, first->flush_ts);
+  EXPECT_FALSE(*coord.IsFlushed(kModelCollection, first->flush_ts, first->segments));
+  EXPECT_FALSE(*coord.IsFlushed(kModelCollection, first->flush_ts, {}));
+  node_.Grow({SegmentId(6)});
+  EXPECT_TRUE(*coord.IsFlushed(kModelCollection, first->flush_ts, first->segments));
+  EXPECT_FALSE(*coord.IsFlushed(kModelCollection, second->flush_ts, second->segments));
+  const Epoch epoch = stores_.catalog->Channel(0).epoch;
+  ASSERT_TRUE(coord.ReportSealed(0, epoch, kModelCollection, first->flush_ts).ok());
+  EXPECT_FALSE(*coord.IsFlushed(kModelCollection, second->flush_ts, second->segments)) << "an older request's end";
+  ASSERT_TRUE(coord.ReportSealed(0, epoch, kModelCollection, second->flush_ts).ok());
+  EXPECT_TRUE(Eventually([&] { return *coord.IsFlushed(kModelCollection, second->flush_ts, second->segments); }));
+}
+
+// A channel that gets a new epoch at the same time keeps the request.
+TEST_F(CoordTest, AFlushRequestIsNotOverwritten) {
+  auto& coord = Data();
+  std::atomic<bool> done{false};
+  std::thread unlucky([&] {
+    while (!done) {
+      coord.ReportChannelLost(0, kThisNode, stores_.catalog->Channel(0).epoch);
+      std::this_thread::yield();
+    }
+  });
+  for (int i = 0; i < 100; ++i) {
+    const auto flush = coord.Flush(kModelCollection);
+    EXPECT_TRUE(flush.ok()) << flush.status().ToString();
+    if (!flush.ok()) break;
+    const auto now = DecodeChannelAssignment(stores_.meta->Get(ChannelKey(0))->value);
+    const auto it = now->seal_before.find(kModelCollection);
+    EXPECT_TRUE(it != now->seal_before.end() && it->second >= flush->flush_ts) << i;
+  }
+  done = true;
+  unlucky.join();
+}
+
+// ---- compaction
+
+TEST_F(CoordTest, ACompactionSwapsItsSegments) {
+  auto& coord = Data();
+  PutSegment(Segment(1));
+  PutSegment(Segment(2));
+  const auto id = coord.Compact(kModelCollection);
+  ASSERT_TRUE(id.ok()) << id.status().ToString();
+  EXPECT_EQ(coord.GetCompactionState(*id)->executing, 1);
+  const auto tasks = stores_.catalog->Tasks();
+  ASSERT_EQ(tasks.size(), 1u);
+  SegmentMeta output = Segment(tasks[0].segment.value);
+  output.compacted_from = tasks[0].inputs;
+  ASSERT_TRUE(coord.ReportCompaction(tasks[0].id, output).ok());
+  const auto state = coord.GetCompactionState(*id);
+  EXPECT_TRUE(state->completed);
+  EXPECT_EQ(state->done, 1);
+  EXPECT_EQ(StateOf(tasks[0].segment.value), SegmentState::kFlushed);
+  EXPECT_TRUE(stores_.catalog->Tasks().empty());
+  EXPECT_TRUE(Eventually([&] { return !Exists(Segment(1).manifest) && !Exists(Segment(2).manifest); }));
+}
+
+// The transaction that ends a task may be made though whoever made it was told otherwise.
+TEST_F(CoordTest, ACompactionWhoseEndWasNotToldEnds) {
+  auto& coord = Data();
+  PutSegment(Segment(1));
+  const auto id = coord.Compact(kModelCollection);
+  ASSERT_TRUE(id.ok());
+  const auto tasks = stores_.catalog->Tasks();
+  ASSERT_EQ(tasks.size(), 1u);
+  stores_.Commit({MetaOp::Delete(TaskKey(tasks[0].id))});
+  ASSERT_TRUE(coord.ReportCompaction(tasks[0].id, Segment(tasks[0].segment.value)).ok());
+  EXPECT_TRUE(coord.GetCompactionState(*id)->completed);
+}
+
+TEST_F(CoordTest, AFailedCompactionIsTriedAgainByItself) {
+  DataCoordSettings settings;
+  settings.retry_compaction = milliseconds(50);
+  auto& coord = Data(settings);
+  for (int64_t id = 1; id <= 3; ++id) PutSegment(Segment(id));
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 1; }));
+  const int64_t first = stores_.catalog->Tasks()[0].id;
+  ASSERT_TRUE(coord.ReportCompaction(first, Status(ErrorCode::kDiskLimitExceeded, "no space")).ok());
+  EXPECT_TRUE(Eventually([&] {
+    const auto tasks = stores_.catalog->Tasks();
+    return tasks.size() == 1 && tasks[0].id != first;
+  }));
+}
+
+TEST_F(CoordTest, AllThatIsAskedForIsCompactedHoweverMuch) {
+  ASSERT_TRUE(UpdateCollection([](Collection& c) {
+    for (int64_t i = 0; i < 130; ++i) c.partitions.push_back({PartitionId(1000 + i), "p" + std::to_string(i), 1});
+    return Status();
+  }).ok());
+  auto& coord = Data();
+  for (int64_t i = 0; i < 130; ++i) {
+    SegmentMeta segment = Segment(2000 + i);
+    segment.partition = PartitionId(1000 + i);
+    stores_.Put(segment);
+  }
+  const auto id = coord.Compact(kModelCollection);
+  ASSERT_TRUE(id.ok()) << id.status().ToString();
+  EXPECT_EQ(coord.GetCompactionState(*id)->executing, 130);
+  EXPECT_EQ(stores_.catalog->Tasks().size(), 130u);
+}
+
+TEST_F(CoordTest, RowsThatOutlivedTheirTimeGoWithoutAnythingElseHappening) {
+  ASSERT_TRUE(SetTtl("1").ok());
+  Data();
+  PutSegment(Segment(1));
+  std::this_thread::sleep_for(milliseconds(50));
+  EXPECT_TRUE(stores_.catalog->Tasks().empty());
+  EXPECT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 1; }));
+}
+
+// ---- garbage
+
+TEST_F(CoordTest, ATombstoneGoesWhenTheLogHasPassedItsRecords) {
+  auto& coord = Data();
+  SegmentMeta ended = PutSegment(Segment(1, /*log_end=*/70));
+  ended.state = SegmentState::kDropped;
+  stores_.Put(ended);
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->FindSegment(SegmentId(1))->manifest.empty(); }));
+  EXPECT_FALSE(Exists(ended.manifest));
+  coord.ReportCheckpoint(0, 1, 69);
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_NE(stores_.catalog->FindSegment(SegmentId(1)), nullptr) << "a replay would bring it back";
+  coord.ReportCheckpoint(0, 1, 70);
+  EXPECT_TRUE(Eventually([&] { return stores_.catalog->FindSegment(SegmentId(1)) == nullptr; }));
+}
+
+TEST_F(CoordTest, ADroppedCollectionLeavesItsNameAloneAndThatForADay) {
+  Data();
+  const SegmentMeta segment = PutSegment(Segment(1, 70));
+  const auto drop = [&](int64_t updated_ms) {
+    return UpdateCollection([&](Collection& c) {
+      c.dropped = true;
+      c.updated = MakeTimestamp(updated_ms);
+      return Status();
+    });
+  };
+  const int64_t day_ms = 24 * 3'600'000;
+  ASSERT_TRUE(drop(WallMs() - day_ms + 500).ok());
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Segments(kModelCollection).empty(); }));
+  EXPECT_FALSE(Exists(segment.manifest));
+  EXPECT_TRUE(stores_.catalog->IsDropped(kModelCollection));
+  EXPECT_TRUE(Eventually([&] { return !stores_.catalog->IsDropped(kModelCollection); }));
+}
+
+// Reads on the route before the last one may still ask for them.
+TEST_F(CoordTest, DeletesThatNothingNeedsGoAfterTheGrace) {
+  DataCoordSettings settings;
+  settings.garbage_grace = milliseconds(300);
+  Data(settings);
+  SegmentMeta rows = Segment(1);
+  rows.deletes_until = rows.max_ts;
+  PutSegment(rows);
+  SegmentMeta deletes = Segment(2);
+  deletes.kind = SegmentKind::kDeletes;
+  deletes.partition = PartitionId();
+  deletes.max_ts = rows.deletes_until;
+  const Stopwatch since;
+  PutSegment(deletes);
+  ASSERT_TRUE(Eventually([&] { return StateOf(2) == SegmentState::kDropped; }));
+  EXPECT_GE(since.elapsed_ms(), 300);
+  EXPECT_TRUE(Eventually([&] { return stores_.catalog->FindSegment(SegmentId(2)) == nullptr; }));
+  EXPECT_FALSE(Exists(deletes.manifest));
+  EXPECT_TRUE(Exists(rows.manifest));
+}
+
+TEST_F(CoordTest, FilesThatNothingNamesGoAtTheStart) {
+  const SegmentMeta kept = PutSegment(Segment(1));
+  ASSERT_TRUE(stores_.objects->Put("segments/50/1/b/manifest", "an attempt that came to nothing").ok());
+  ASSERT_TRUE(stores_.objects->Put("indexes/50/1/80-x", "never reported").ok());
+  ASSERT_TRUE(stores_.objects->Put("catalog/log/1", "not a segment's").ok());
+  std::this_thread::sleep_for(milliseconds(1'100));
+  Data();
+  EXPECT_TRUE(Eventually([&] { return !Exists("segments/50/1/b/manifest") && !Exists("indexes/50/1/80-x"); }));
+  EXPECT_TRUE(Exists(kept.manifest));
+  EXPECT_TRUE(Exists("catalog/log/1"));
+}
+
+// ---- indexes
+
+class IndexTest : public CoordTest {
+ protected:
+  IndexTest() {
+    EXPECT_TRUE(UpdateCollection([&](Collection& c) {
+      c.indexes.push_back(IndexMeta{kModelIndex, schema_->VectorFields()[0]->id, "i", "FLAT"});
+      return Status();
+    }).ok());
+  }
+  // Reports a built index for the only open task.
+  std::string Build(IndexCoordRole& coord) {
+    EXPECT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 1; }));
+    const TaskSpec task = stores_.catalog->Tasks()[0];
+    SegmentIndex built{task.index.id, "indexes/50/1/80-" + std::to_string(task.id), 1, 10};
+    EXPECT_TRUE(stores_.objects->Put(built.object, "an index").ok());
+    EXPECT_TRUE(coord.ReportIndex(task.id, built).ok());
+    return built.object;
+  }
+};
+
+TEST_F(IndexTest, ADroppedIndexGoesWithItsFiles) {
+  auto& coord = Index();
+  PutSegment(Segment(1));
+  const std::string file = Build(coord);
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->FindSegment(SegmentId(1))->FindIndex(kModelIndex) != nullptr; }));
+  EXPECT_TRUE(Exists(file));
+  const auto dropped = coord.DropIndex(kModelCollection, "i");
+  ASSERT_TRUE(dropped.ok()) << dropped.status().ToString();
+  EXPECT_TRUE(Eventually([&] { return stores_.catalog->FindSegment(SegmentId(1))->indexes.empty() && !Exists(file); }));
+}
+
+TEST_F(IndexTest, TheFileOfAnIndexThatIsNotWantedGoes) {
+  auto& coord = Index();
+  PutSegment(Segment(1));
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 1; }));
+  SegmentMeta ended = Segment(1);
+  ended.state = SegmentState::kDropped;
+  stores_.Put(ended);
+  const std::string file = Build(coord);
+  EXPECT_FALSE(Exists(file));
+  EXPECT_TRUE(Eventually([&] { return stores_.catalog->Tasks().empty(); }));
+}
+
+// Two builds of one index: the later one's file takes the place of the earlier one's.
+TEST_F(IndexTest, AnIndexThatIsReplacedGoes) {
+  auto& coord = Index();
+  PutSegment(Segment(1));
+  const std::string first = Build(coord);
+  TaskSpec again;
+  again.id = stores_.NextId();
+  again.kind = TaskKind::kBuildIndex;
+  again.node = kThisNode;
+  again.collection = kModelCollection;
+  again.segment = SegmentId(1);
+  again.index.id = kModelIndex;
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Tasks().empty(); }));
+  stores_.Put(again);
+  const std::string second = Build(coord);
+  EXPECT_FALSE(Exists(first));
+  EXPECT_TRUE(Exists(second));
+}
+
+TEST_F(IndexTest, AnIndexOfALoadedCollectionIsNotDropped) {
+  auto& coord = Index();
+  ASSERT_TRUE(UpdateCollection([](Collection& c) {
+    c.load.loaded = c.load.whole = true;
+    return Status();
+  }).ok());
+  EXPECT_EQ(coord.DropIndex(kModelCollection, "i").status().code(), ErrorCode::kUnexpected);
+  EXPECT_TRUE(coord.DropIndex(kModelCollection, "another").ok());
+}
+
+// ---- loading
+
+TEST_F(IndexTest, APartitionThatIsGoneIsNotLoaded) {
+  auto& coord = Query();
+  const auto refused = coord.Load(kModelCollection, {kModelPartition, PartitionId(999)}, 1, {});
+  EXPECT_EQ(refused.status().code(), ErrorCode::kPartitionNotFound) << refused.status().ToString();
+  EXPECT_FALSE(stores_.catalog->GetCollection(kModelCollection)->load.loaded);
+  EXPECT_TRUE(coord.Load(kModelCollection, {kModelPartition}, 1, {}).ok());
+  EXPECT_EQ(coord.Load(kModelCollection, {kModelPartition}, 2, {}).status().code(), ErrorCode::kNodeLack);
+}
+
+TEST_F(IndexTest, WhoWaitsForALoadHearsOfADamagedFile) {
+  auto& coord = Query();
+  PutSegment(Segment(1));
+  ASSERT_TRUE(coord.Load(kModelCollection, {}, 1, {}).ok());
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->FindPlacement(kModelCollection) != nullptr; }));
+  EXPECT_TRUE(coord.Progress(kModelCollection, {})->loading);
+  coord.ReportLoadFailed(kThisNode, kModelCollection, SegmentId(1), Status(ErrorCode::kServiceUnavailable, "later"));
+  EXPECT_TRUE(coord.Progress(kModelCollection, {}).ok());
+  coord.ReportLoadFailed(kThisNode, kModelCollection, SegmentId(1), Status(ErrorCode::kCorrupted, "x.seg is damaged"));
+  const auto progress = coord.Progress(kModelCollection, {});
+  EXPECT_EQ(progress.status().code(), ErrorCode::kCorrupted);
+  EXPECT_NE(progress.status().message().find("x.seg is damaged"), std::string::npos);
+  coord.ReportLoaded(kThisNode, kModelCollection, {SegmentId(1)});
+  EXPECT_TRUE(Eventually([&] {
+    const auto now = coord.Progress(kModelCollection, {});
+    return now.ok() && now->percent == 100;
+  }));
+}
+
+// ---- the catalog
+
+class RootTest : public CoordTest {
+ protected:
+  RootTest() : root_(Deps(), {}) { EXPECT_TRUE(root_.Start().ok()); }
+  RootCoordRole root_;
+};
+
+TEST_F(RootTest, AnAliasMovesThoughItsCollectionsChangeAllTheTime) {
+  CollectionDraft draft;
+  draft.schema = *schema_;
+  std::vector<CollectionId> ids;
+  for (const char* name : {"a", "b"}) {
+    draft.schema.name = name;
+    ASSERT_TRUE(root_.CreateCollection(draft).ok());
+    ids.push_back((*stores_.catalog->FindCollection("", name))->id);
+  }
+  ASSERT_TRUE(root_.CreateAlias("", "a", "x").ok());
+  std::atomic<bool> done{false};
+  std::atomic<int> loads{0};
+  std::thread loader([&] {
+    for (; !done; ++loads) {
+      EXPECT_TRUE(writer_.Update(ids[loads % 2], [](Collection& c) {
+        ++c.load.replicas;
+        return Status();
+      }).ok());
+    }
+  });
+  for (int i = 0; i < 40; ++i) {
+    const auto moved = root_.AlterAlias("", i % 2 == 0 ? "b" : "a", "x");
+    EXPECT_TRUE(moved.ok()) << moved.status().ToString();
+  }
+  done = true;
+  loader.join();
+  int replicas = 0;
+  for (const CollectionId id : ids) replicas += DecodeCollection(stores_.meta->Get(CollectionKey(id))->value)->load.replicas;
+  EXPECT_EQ(replicas - 2 * LoadConfig().replicas, loads) << "a load was overwritten";
+  EXPECT_EQ((*stores_.catalog->FindCollection("", "x"))->name, "a");
+}
+
+TEST_F(RootTest, ARoleOfManyUsersIsDropped) {
+  ASSERT_TRUE(root_.CreateRole("r").ok());
+  for (int i = 0; i < 3; ++i) {
+    std::vector<MetaOp> ops;
+    for (int j = 0; j < 100; ++j) {
+      const User user{"u" + std::to_string(i) + "-" + std::to_string(j), "hash", {"r", "other"}};
+      ops.push_back(MetaOp::Put(UserKey(user.name), Encode(user)));
+    }
+    stores_.Commit(ops);
+  }
+  const auto dropped = root_.DropRole("r", false);
+  ASSERT_TRUE(dropped.ok()) << dropped.status().ToString();
+  EXPECT_EQ(stores_.catalog->FindRole("r"), nullptr);
+  for (const auto& user : stores_.catalog->Users()) {
+    if (user->name != "root") {
+      EXPECT_THAT(user->roles, testing::ElementsAre("other"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace saker
