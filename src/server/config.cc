@@ -34,6 +34,18 @@ Setter Text(std::string* out) {
     return Status();
   };
 }
+// Names with commas between them.
+Setter Names(std::vector<std::string>* out) {
+  return [out](const std::string&, const std::string& text) {
+    out->clear();
+    std::istringstream in(text);
+    for (std::string name; std::getline(in, name, ',');) {
+      const size_t first = name.find_first_not_of(" \t");
+      if (first != std::string::npos) out->push_back(name.substr(first, name.find_last_not_of(" \t") - first + 1));
+    }
+    return Status();
+  };
+}
 Setter Number(int64_t* out, int64_t min, int64_t max) {
   return [=](const std::string& key, const std::string& text) {
     int64_t value = 0;
@@ -98,6 +110,7 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
   ProxyLimits& l = c->limits;
   std::map<std::string, Setter> keys = {
       {"common.security.authorizationEnabled", Flag(&c->authorization)},
+      {"common.security.superUsers", Names(&c->super_users)},
       {"common.security.tlsMode", Tls(&c->tls_mode)},
       {"tls.serverPemPath", Text(&c->tls.certificate)},
       {"tls.serverKeyPath", Text(&c->tls.key)},
@@ -122,6 +135,8 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
       {"proxy.maxUsernameLength", Number(&l.user_name_length, 1, 1024)},
       {"proxy.minPasswordLength", Number(&l.password_min, 1, 1024)},
       {"proxy.maxPasswordLength", Number(&l.password_max, 1, 1024)},
+      {"proxy.maxUserNum", Number(&l.users, 1, 1 << 20)},
+      {"proxy.maxRoleNum", Number(&l.roles, 2, 1 << 20)},
       {"common.JSONMaxLength", Number(&l.json_length, 1, 1 << 30)},
       {"proxy.maxPartitionNum", Number(&c->max_partitions, 1, 65536)},
       {"rootCoord.maxPartitionNum", Number(&c->max_partitions, 1, 65536)},
@@ -138,6 +153,7 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
       {"dataCoord.enableGarbageCollection", Flag(&c->garbage_collection)},
       {"dataCoord.gc.dropTolerance", Number(&c->gc_drop_tolerance_s, 0, kBig)},
       {"saker.loadOnFirstUse", Flag(&c->load_on_first_use)},
+      {"saker.partitionKeyPartitions", Number(&l.partition_key_partitions, 1, 65536)},
       {"saker.searchThreads", Number(&c->search_threads, 0, 1024)},
       {"saker.ioThreads", Number(&c->io_threads, 0, 1024)},
       {"saker.buildThreads", Number(&c->build_threads, 0, 1024)},

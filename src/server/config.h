@@ -29,6 +29,7 @@ struct Config {
 
   // Security.
   bool authorization = false;       // common.security.authorizationEnabled
+  std::vector<std::string> super_users;  // common.security.superUsers: may set passwords without the old one
   TlsMode tls_mode = TlsMode::kOff; // common.security.tlsMode
   TlsFiles tls;                     // tls.serverPemPath, tls.serverKeyPath, tls.caPemPath
 

@@ -228,6 +228,7 @@ void Standalone::State::MakeRoles(MethodTable* methods) {
   ProxySettings proxy_settings;
   proxy_settings.limits = config.limits;
   proxy_settings.authorization = config.authorization;
+  proxy_settings.super_users = config.super_users;
   proxy_settings.load_on_first_use = config.load_on_first_use;
   proxy_settings.slow_query_ms = config.slow_query_ms;
   proxy_settings.node = kNode;

@@ -20,6 +20,7 @@ TEST(ConfigTest, ReadsMilvusKeys) {
 common:
   security:
     authorizationEnabled: true
+    superUsers: root, ops
     tlsMode: 1
   gracefulTime: 3000
 tls:
@@ -30,12 +31,14 @@ proxy:
   port: 20000
   http: {port: 8080}
   maxDimension: 4096
+  maxUserNum: 7
+  maxRoleNum: 8
 etcd:
   endpoints: localhost:2379
 log: {level: debug, format: json}
 quotaAndLimits:
   dml: {enabled: true, insertRate: {max: 2.5}}
-saker: {loadOnFirstUse: true}
+saker: {loadOnFirstUse: true, partitionKeyPartitions: 16}
 )", &config, &ignored).ok());
   EXPECT_TRUE(config.authorization);
   EXPECT_EQ(config.tls_mode, TlsMode::kServer);
@@ -43,6 +46,10 @@ saker: {loadOnFirstUse: true}
   EXPECT_EQ(config.listen, "127.0.0.1:20000");
   EXPECT_EQ(config.rest_listen, "127.0.0.1:8080");
   EXPECT_EQ(config.limits.dimension, 4096);
+  EXPECT_EQ(config.super_users, (std::vector<std::string>{"root", "ops"}));
+  EXPECT_EQ(config.limits.users, 7);
+  EXPECT_EQ(config.limits.roles, 8);
+  EXPECT_EQ(config.limits.partition_key_partitions, 16);
   EXPECT_EQ(config.graceful_time_ms, 3000);
   EXPECT_TRUE(config.log.json);
   EXPECT_EQ(config.insert_rate.per_second, 2.5);
