@@ -35,6 +35,7 @@ class FakeNode final : public DataNode, public QueryNode {
   std::vector<ReadView> views;
   Timestamp behind = 0;   // how far BeginRead stays behind unless Strong
   int growing_legs = 0;
+  std::vector<PartitionId> leg_partitions;  // of the last growing leg
 
   void Write(WriteRequest request, Callback<WriteResponse> done) override {
     if (auto fault = Next(write_faults); !fault.ok()) return done(fault);
@@ -57,11 +58,13 @@ class FakeNode final : public DataNode, public QueryNode {
   }
   void Search(const GrowingLeg& leg, std::shared_ptr<const SearchPlan> plan, Callback<SearchHits> done) override {
     ++growing_legs;
+    leg_partitions = leg.partitions;
     if (auto fault = Next(growing_faults); !fault.ok()) return done(fault);
     done(SearchAll(growing, leg.view, *plan));
   }
   void Query(const GrowingLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) override {
     ++growing_legs;
+    leg_partitions = leg.partitions;
     if (auto fault = Next(growing_faults); !fault.ok()) return done(fault);
     done(QueryAll(growing, leg.view, *plan));
   }

@@ -196,6 +196,13 @@ Status ReadOperation::MakeRoute() {
     for (const PartitionId id : partitions_) ids += (ids.empty() ? "" : " ") + std::to_string(id.value);
     return {ErrorCode::kPartitionNotLoaded, fmt::format("partition not loaded[partition=[{}]]", ids)};
   }
+  route.partitions = partitions_;
+  if (partitions_.empty() && !collection->load.whole) {
+    // Owners have growing rows of all partitions, also of those that are released.
+    for (const Partition& partition : collection->partitions) {
+      if (collection->IsLoaded(partition.id)) route.partitions.push_back(partition.id);
+    }
+  }
   for (const ChannelId channel : collection->shards) {
     const NodeId owner = catalog.Channel(channel).owner;
     if (!owner || proxy_->peers()->data_node(owner) == nullptr) {
@@ -306,7 +313,7 @@ GrowingLeg ReadOperation::GrowingLegFor(const Route::Owner& owner) const {
   GrowingLeg leg;
   leg.collection = collection_->id;
   leg.channels = owner.channels;
-  leg.partitions = partitions_;
+  leg.partitions = route_.partitions;
   leg.route_version = route_.placement->version;
   leg.sealed = route_.sealed;
   leg.view = view_;
@@ -318,7 +325,7 @@ SealedLeg ReadOperation::SealedLegFor(const Route::Holder& holder) const {
   leg.collection = collection_->id;
   leg.route_version = route_.placement->version;
   leg.segments = holder.segments;
-  leg.partitions = partitions_;
+  leg.partitions = route_.partitions;
   leg.view = view_;
   return leg;
 }

@@ -31,6 +31,7 @@ struct Route {
   std::vector<Owner> owners;        // of growing segments and delete streams
   std::vector<Holder> holders;      // of sealed segments
   std::vector<SegmentId> sealed;    // all of holders', sorted
+  std::vector<PartitionId> partitions;  // to read; empty: all
   // The node that holds a sealed segment; 0: it is none of the route's, hence growing.
   NodeId HolderOf(SegmentId segment) const;
   std::vector<std::pair<SegmentId, NodeId>> holder_of;  // sorted

@@ -203,6 +203,26 @@ TEST_F(ProxyPaths, SearchesAreRefusedWithMilvussReasons) {
   EXPECT_EQ(refusal([](auto& c) { c.parts[0].metric = "l2"; }), "");
 }
 
+// Growing rows of a partition that was released stay with their owner, and must not be found.
+TEST_F(ProxyPaths, ReleasedPartitionsAreNotRead) {
+  collection_.partitions.push_back({PartitionId(61), "other", 1});
+  SetLoadedAndSeen(true);
+  ASSERT_TRUE(Search(SearchFor(0, 5)).ok());
+  EXPECT_THAT(peers_.node.leg_partitions, ElementsAre());
+  collection_.load.partitions = {PartitionId(61)};
+  collection_.load.loaded = true;
+  collection_.load.whole = false;
+  ++collection_.version;
+  ASSERT_TRUE(catalog_->WaitFor(Put(CollectionKey(kCollection), Encode(collection_)), std::chrono::seconds(5)).ok());
+  ASSERT_TRUE(Search(SearchFor(0, 5)).ok());
+  EXPECT_THAT(peers_.node.leg_partitions, ElementsAre(PartitionId(61)));
+  Texts("id > 0");
+  EXPECT_THAT(peers_.node.leg_partitions, ElementsAre(PartitionId(61)));
+  SearchCall call = SearchFor(0, 5);
+  call.partitions = {"_default"};
+  EXPECT_EQ(Search(call).status().code(), ErrorCode::kPartitionNotLoaded);
+}
+
 // More hits than memory bears are refused before anything is searched, if there are as many rows.
 TEST_F(ProxyPaths, TooManyHitsAtOnce) {
   ProxySettings settings;
