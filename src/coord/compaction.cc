@@ -31,20 +31,20 @@ CompactionInput DataCoordRole::InputOf(const Collection& collection, const Place
     if (task.kind == TaskKind::kCompact) input.busy.insert(task.inputs.begin(), task.inputs.end());
   }
   MutexLock lock(mutex_);
-  for (const auto& [segment, until_us] : retry_after_us_) {
-    if (MonotonicUs() < until_us) input.busy.insert(segment);
-  }
+  for (const auto& [segment, until_us] : retry_after_us_) input.busy.insert(segment);
   return input;
 }
 
 // Until inputs of a failed compaction may be tried again; 0: there are none.
-std::chrono::milliseconds DataCoordRole::UntilRetry(const SegmentList& segments) const {
+std::chrono::milliseconds DataCoordRole::UntilRetry(const SegmentList& segments) {
+  const int64_t now_us = MonotonicUs();
   int64_t next_us = 0;
   MutexLock lock(mutex_);
+  std::erase_if(retry_after_us_, [&](const auto& entry) { return entry.second <= now_us; });
   for (const auto& segment : segments) {
     const auto it = retry_after_us_.find(segment->id);
-    if (it == retry_after_us_.end() || !segment->IsLiveRows()) continue;
-    const int64_t left_us = std::max<int64_t>(1, it->second - MonotonicUs());
+    if (it == retry_after_us_.end()) continue;
+    const int64_t left_us = it->second - now_us;
     next_us = next_us == 0 ? left_us : std::min(next_us, left_us);
   }
   return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::microseconds(next_us));
@@ -54,6 +54,7 @@ void DataCoordRole::PlanCompactions(CollectionId id) {
   const CollectionPtr collection = deps_.catalog->GetCollection(id);
   if (collection == nullptr) return;
   MutexLock planning(planning_mutex_);
+  const auto pause = UntilRetry(deps_.catalog->Segments(id));
   const auto placement = deps_.catalog->FindPlacement(id);
   const CompactionInput input = InputOf(*collection, placement.get());
   std::vector<TaskSpec> tasks = PlanCompaction(input, settings_.compaction);
@@ -66,7 +67,7 @@ void DataCoordRole::PlanCompactions(CollectionId id) {
   }
   // What nobody tells: the end of an iterator, of a pause after a failure, of the rows' time.
   if (input.keep_from != kMaxTimestamp) dirty_.AddAfter(id, kLookAtPins);
-  if (const auto pause = UntilRetry(input.segments); pause.count() > 0) dirty_.AddAfter(id, pause);
+  if (pause.count() > 0) dirty_.AddAfter(id, pause);
   if (const int64_t left_ms = NextExpiryMs(*collection, input.segments, input.now); left_ms > 0) {
     dirty_.AddAfter(id, std::chrono::milliseconds(left_ms));
   }

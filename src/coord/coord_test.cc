@@ -25,6 +25,11 @@ class ToldDataNode : public IdleDataNode {
   Status BarrierCollection(CollectionId, const std::vector<ChannelId>&, int64_t, bool, const std::vector<PartitionId>&) override {
     return {};
   }
+  // Asked whenever a compaction is planned.
+  Timestamp OldestPin(CollectionId) override {
+    ++plans;
+    return kMaxTimestamp;
+  }
   void Grow(std::vector<SegmentId> segments) {
     MutexLock lock(mutex_);
     growing_.clear();
@@ -32,6 +37,7 @@ class ToldDataNode : public IdleDataNode {
   }
 
   std::atomic<Timestamp> clock{100};
+  std::atomic<int> plans{0};
 
  private:
   Mutex mutex_;
@@ -243,6 +249,20 @@ TEST_F(CoordTest, AFailedCompactionIsTriedAgainByItself) {
     const auto tasks = stores_.catalog->Tasks();
     return tasks.size() == 1 && tasks[0].id != first;
   }));
+}
+
+// What only a user asked for is not tried again, and nobody stays busy with its failure.
+TEST_F(CoordTest, AFailureThatIsNotTriedAgainIsForgotten) {
+  DataCoordSettings settings;
+  settings.retry_compaction = milliseconds(50);
+  auto& coord = Data(settings);
+  PutSegment(Segment(1));
+  ASSERT_TRUE(coord.Compact(kModelCollection).ok());
+  ASSERT_TRUE(coord.ReportCompaction(stores_.catalog->Tasks()[0].id, Status(ErrorCode::kCancelled, "no")).ok());
+  const int before = node_.plans;
+  std::this_thread::sleep_for(milliseconds(300));
+  EXPECT_TRUE(stores_.catalog->Tasks().empty());
+  EXPECT_LE(node_.plans - before, 5);
 }
 
 TEST_F(CoordTest, AllThatIsAskedForIsCompactedHoweverMuch) {

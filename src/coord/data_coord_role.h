@@ -57,7 +57,7 @@ class DataCoordRole : public DataCoord, private Coordinator {
   // compaction.cc
   void PlanCompactions(CollectionId id);
   CompactionInput InputOf(const Collection& collection, const Placement* placement) const;
-  std::chrono::milliseconds UntilRetry(const SegmentList& segments) const;
+  std::chrono::milliseconds UntilRetry(const SegmentList& segments);
   Status NameTasks(std::vector<TaskSpec>& tasks) const;
   Status StartTasks(const std::vector<TaskSpec>& tasks) const;
   Result<bool> SwapSegments(const TaskSpec& task, const SegmentMeta& output, std::vector<Compare>& compares,

@@ -223,22 +223,13 @@ Timestamp DataNodeRole::CommittedDeletesUntil(const ShardKey& key) const {
   return until;
 }
 
-namespace {
-
-bool Serves(const Placement* placement, SegmentId segment) {
-  if (placement == nullptr) return false;
-  return std::any_of(placement->segments.begin(), placement->segments.end(),
-                     [&](const SegmentPlacement& placed) { return placed.segment == segment && placed.serving; });
-}
-
-}  // namespace
-
 // The outputs of compactions are left out: their inputs are in the route until they are.
 void DataNodeRole::AwaitUnserved(ChannelId channel) {
   for (const auto& segment : deps_.catalog->AllSegments()) {
-    if (segment->channel != channel || segment->kind != SegmentKind::kRows || !segment->compacted_from.empty()) continue;
+    if (segment->channel != channel || !segment->IsLiveRows() || !segment->compacted_from.empty()) continue;
     if (!IsAwaited(segment->collection, segment->id)) continue;
-    if (Serves(deps_.catalog->FindPlacement(segment->collection).get(), segment->id)) continue;
+    const auto placement = deps_.catalog->FindPlacement(segment->collection);
+    if (placement != nullptr && placement->Serves(segment->id)) continue;
     MutexLock lock(shards_mutex_);
     awaited_[segment->collection].insert(segment->id);
   }
@@ -246,7 +237,7 @@ void DataNodeRole::AwaitUnserved(ChannelId channel) {
 
 bool DataNodeRole::IsAwaited(CollectionId id, SegmentId segment) const {
   const auto meta = deps_.catalog->FindSegment(segment);
-  if (meta == nullptr || meta->state == SegmentState::kDropped) return false;
+  if (meta == nullptr || !meta->IsLiveRows()) return false;
   const CollectionPtr collection = deps_.catalog->GetCollection(id);
   return collection != nullptr && collection->load.loaded && collection->FindPartition(meta->partition) != nullptr &&
          collection->IsLoaded(meta->partition);
@@ -258,7 +249,7 @@ void DataNodeRole::ForgetAwaited() {
     const auto placement = deps_.catalog->FindPlacement(it->first);
     std::erase_if(it->second, [&](SegmentId segment) {
       if (!IsAwaited(it->first, segment)) return true;
-      if (!Serves(placement.get(), segment)) return false;
+      if (placement == nullptr || !placement->Serves(segment)) return false;
       auto& min = min_route_[it->first];  // reads on an older route would miss it
       min = std::max(min, placement->version);
       return true;

@@ -215,9 +215,7 @@ bool DataNodeRole::StillWanted(const Shard& shard, const Growing& growing, int64
   const auto meta = deps_.catalog->FindSegment(growing.segment->id());
   if (placement != nullptr) {
     route = placement->version;
-    for (const auto& placed : placement->segments) {
-      if (placed.segment == growing.segment->id() && placed.serving) return false;
-    }
+    if (placement->Serves(growing.segment->id())) return false;
   }
   // Gone from the catalog: all its rows were deleted, or compaction replaced it, which it does to served segments only.
   return meta != nullptr && meta->state != SegmentState::kDropped;
