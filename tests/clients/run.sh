@@ -113,6 +113,10 @@ java_part() {
       default-jdk-headless maven >"$work/java-setup.log" 2>&1 || { part java false; return; }
   fi
   mkdir -p "$work/java"
+  if [ -n "${SSL_CERT_FILE:-}" ]; then  # where Python, Go and Node look for certificates, but Java does not
+    java "$here/java/TrustStore.java" "$SSL_CERT_FILE" "$work/java/trust" &&
+      export MAVEN_OPTS="${MAVEN_OPTS:-} -Djavax.net.ssl.trustStore=$work/java/trust"
+  fi
   if ! cmp -s "$here/java/src/main/java/saker/Story.java" "$work/java/src/main/java/saker/Story.java" || [ ! -f "$work/java/classpath" ]; then
     say "building with the Java SDK"
     cp -r "$here/java/." "$work/java/"
