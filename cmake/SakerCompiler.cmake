@@ -8,6 +8,9 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
 endif()
 add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=switch
                     -Werror=return-type -Werror=unused-result)
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")  # the fuzzers' compiler: checks what base/mutex.h annotates
+  add_compile_options(-Wthread-safety -Werror=thread-safety)
+endif()
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 set(CMAKE_CXX_FLAGS_DEBUG "-O0 -g")

@@ -41,7 +41,7 @@ struct ThreadPool::State {
     if (nice != 0) setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), nice);
     MutexLock lock(mutex);
     while (true) {
-      wake.Wait(lock, [this] { return stopping || !queue.empty(); });
+      wake.Wait(lock, [this]() REQUIRES(mutex) { return stopping || !queue.empty(); });
       if (queue.empty()) return;
       Task task = std::move(queue.front());
       queue.pop_front();
@@ -145,7 +145,9 @@ struct Timer::State {
       }
       const auto first = due.begin()->first.first;
       if (Clock::now() < first) {
-        wake.WaitFor(lock, first - Clock::now(), [&] { return stopping || due.empty() || due.begin()->first.first < first; });
+        wake.WaitFor(lock, first - Clock::now(), [&]() REQUIRES(mutex) {
+          return stopping || due.empty() || due.begin()->first.first < first;
+        });
         continue;
       }
       Task task = std::move(due.begin()->second);
@@ -222,7 +224,7 @@ void Gate::Leave() {
 void Gate::Close() {
   MutexLock lock(state_->mutex);
   state_->closed = true;
-  state_->empty.Wait(lock, [this] { return state_->inside == 0; });
+  state_->empty.Wait(lock, [this]() REQUIRES(state_->mutex) { return state_->inside == 0; });
 }
 
 struct ControlLoop::State : std::enable_shared_from_this<ControlLoop::State> {
@@ -284,7 +286,7 @@ void ControlLoop::Stop() {
   MutexLock lock(state_->mutex);
   state_->stopped = true;
   if (state_->waiting != 0) state_->timer->Cancel(state_->waiting);
-  state_->idle.Wait(lock, [this] { return !state_->running; });
+  state_->idle.Wait(lock, [this]() REQUIRES(state_->mutex) { return !state_->running; });
 }
 
 }  // namespace saker

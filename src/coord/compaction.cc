@@ -174,6 +174,7 @@ Result<bool> DataCoordRole::SwapSegments(const TaskSpec& task, const SegmentMeta
     ASSIGN_OR_RETURN(SegmentMeta segment, DecodeSegment(kv->value));
     if (!segment.IsLiveRows()) return false;
     segment.state = SegmentState::kDropped;
+    segment.deleted_rows = 0;
     compares.push_back(Compare::Unchanged(kv->key, kv->mod_revision));
     ops.push_back(MetaOp::Put(kv->key, Encode(segment)));
   }

@@ -17,7 +17,13 @@ using std::chrono::milliseconds;
 // The owner of all channels.
 class ToldDataNode : public IdleDataNode {
  public:
-  void BeginRead(const ReadPointRequest&, Callback<ReadPoint> done) override { done(ReadPoint{++clock}); }
+  void BeginRead(const ReadPointRequest&, Callback<ReadPoint> done) override {
+    if (refusals > 0) {
+      --refusals;
+      return done(Status(ErrorCode::kChannelNotAvailable, "it replays its log"));
+    }
+    done(ReadPoint{++clock});
+  }
   std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId) override {
     MutexLock lock(mutex_);
     return growing_;
@@ -38,6 +44,7 @@ class ToldDataNode : public IdleDataNode {
 
   std::atomic<Timestamp> clock{100};
   std::atomic<int> plans{0};
+  std::atomic<int> refusals{0};
 
  private:
   Mutex mutex_;
@@ -178,6 +185,35 @@ TEST_F(CoordTest, AFlushIsNotDoneBecauseALaterOneWasAskedFor) {
   EXPECT_FALSE(*coord.IsFlushed(kModelCollection, second->flush_ts, second->segments)) << "an older request's end";
   ASSERT_TRUE(coord.ReportSealed(0, epoch, kModelCollection, second->flush_ts).ok());
   EXPECT_TRUE(Eventually([&] { return *coord.IsFlushed(kModelCollection, second->flush_ts, second->segments); }));
+}
+
+TEST_F(CoordTest, AFlushWaitsForAChannelThatIsNotServedYet) {
+  auto& coord = Data();
+  node_.refusals = 3;
+  const auto flushed = coord.Flush(kModelCollection);
+  EXPECT_TRUE(flushed.ok()) << flushed.status().ToString();
+  EXPECT_EQ(node_.refusals, 0);
+}
+
+// As Milvus does it: what was deleted before it was flushed counts until a compaction.
+TEST_F(CoordTest, RowsDeletedBeforeTheirFlushAreCountedUntilACompaction) {
+  DataCoordSettings settings;
+  settings.garbage_grace = std::chrono::hours(1);
+  auto& coord = Data(settings);
+  SegmentMeta part = Segment(1);
+  part.deleted_rows = 5;
+  SegmentMeta whole = Segment(2, /*log_end=*/70);
+  whole.rows = 0;
+  whole.deleted_rows = 7;
+  whole.state = SegmentState::kDropped;
+  stores_.Put(whole);
+  stores_.Put(part);
+  EXPECT_EQ(*coord.RowCount(kModelCollection, PartitionId(0)), 10 + 5 + 7);
+  EXPECT_EQ(*coord.RowCount(kModelCollection, kModelPartition), 10 + 5 + 7);
+  ASSERT_TRUE(coord.Compact(kModelCollection).ok());
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 1; }));
+  ASSERT_TRUE(coord.ReportCompaction(stores_.catalog->Tasks()[0].id, PutSegment(Segment(3))).ok());
+  EXPECT_TRUE(Eventually([&] { return *coord.RowCount(kModelCollection, kModelPartition) == 10 + 7; }));
 }
 
 // A channel that gets a new epoch at the same time keeps the request.

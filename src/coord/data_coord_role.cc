@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <thread>
 
 #include "base/log.h"
 #include "meta/keys.h"
@@ -133,9 +134,24 @@ Result<Timestamp> ClockOf(DataNode* owner, CollectionId collection, const std::v
   return Status(ErrorCode::kServiceUnavailable, "the owner of channel " + std::to_string(channels.front()) + " doesn't answer; retry");
 }
 
+// Just after a start, or while a channel changes hands, nobody serves it.
+bool IsPassing(ErrorCode code) {
+  return code == ErrorCode::kChannelNotAvailable || code == ErrorCode::kChannelNotFound || code == ErrorCode::kSuperseded;
+}
+
 }  // namespace
 
 Result<FlushResult> DataCoordRole::Flush(CollectionId id) {
+  const auto until = std::chrono::steady_clock::now() + kSeen;
+  auto flushed = TryFlush(id);
+  while (!flushed.ok() && IsPassing(flushed.status().code()) && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    flushed = TryFlush(id);
+  }
+  return flushed;
+}
+
+Result<FlushResult> DataCoordRole::TryFlush(CollectionId id) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
   ASSIGN_OR_RETURN(const auto owners, Owners(collection->shards));
   FlushResult result;
@@ -256,7 +272,7 @@ Result<int64_t> DataCoordRole::RowCount(CollectionId id, PartitionId partition) 
   std::set<SegmentId> committed;
   for (const auto& segment : deps_.catalog->Segments(id)) {
     committed.insert(segment->id);
-    if (HoldsRowsOf(*collection, *segment) && (!partition || segment->partition == partition)) rows += segment->rows;
+    if (!partition || segment->partition == partition) rows += CountedRows(*collection, *segment);
   }
   ASSIGN_OR_RETURN(const auto owners, Owners(collection->shards));
   for (const auto& [owner, channels] : owners) {

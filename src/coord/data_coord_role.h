@@ -49,6 +49,7 @@ class DataCoordRole : public DataCoord, private Coordinator {
   };
 
   std::chrono::milliseconds Step();
+  Result<FlushResult> TryFlush(CollectionId id);
   bool AssignChannels();
   Result<Revision> UpdateChannel(ChannelId channel, const std::function<Result<bool>(ChannelAssignment&)>& change);
   bool AnyGrowing(CollectionId id, const std::vector<SegmentId>& segments) const;

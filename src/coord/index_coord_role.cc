@@ -249,7 +249,7 @@ void IndexCoordRole::RemoveDropped(CollectionId id) {
       // One that ended meanwhile stays as it is: its files go with it.
       if (!meta.IsLiveRows()) return false;
       for (const SegmentIndex& built : meta.indexes) {
-        if (dropped(built)) objects.push_back(built.object);
+        if (dropped(built) && !built.object.empty()) objects.push_back(built.object);
       }
       return std::erase_if(meta.indexes, dropped) > 0;
     });

@@ -1,7 +1,6 @@
 #include "coord/plan.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace saker {
 
@@ -9,9 +8,9 @@ bool HoldsRowsOf(const Collection& collection, const SegmentMeta& segment) {
   return segment.IsLiveRows() && collection.FindPartition(segment.partition) != nullptr;
 }
 
-int64_t TtlSeconds(const Collection& collection) {
-  const std::string* ttl = Find(collection.properties, "collection.ttl.seconds");
-  return ttl == nullptr ? 0 : std::max<int64_t>(0, std::atoll(ttl->c_str()));
+int64_t CountedRows(const Collection& collection, const SegmentMeta& segment) {
+  if (segment.kind != SegmentKind::kRows || collection.FindPartition(segment.partition) == nullptr) return 0;
+  return segment.deleted_rows + (segment.IsLiveRows() ? segment.rows : 0);
 }
 
 namespace {
@@ -247,7 +246,7 @@ TaskSpec MakeTask(const CompactionInput& input, const Shard& shard, const Segmen
   for (const auto& segment : shard.deletes) {
     if (segment->max_ts > applied && segment->max_ts <= task.deletes_until) task.deletes.push_back(segment->id);
   }
-  if (const int64_t ttl = TtlSeconds(*input.collection); ttl > 0) {
+  if (const int64_t ttl = input.collection->TtlSeconds(); ttl > 0) {
     task.expired_before = ExpiredBefore(input.now, ttl);
   }
   return task;
@@ -324,7 +323,7 @@ void PlanRewrites(const CompactionInput& input, const CompactionSettings& settin
 
 // Segments whose rows have all outlived their TTL.
 void PlanExpired(const CompactionInput& input, const Shard& shard, std::set<SegmentId>& used, std::vector<TaskSpec>& out) {
-  const int64_t ttl = TtlSeconds(*input.collection);
+  const int64_t ttl = input.collection->TtlSeconds();
   if (ttl == 0) return;
   const Timestamp expired_before = ExpiredBefore(input.now, ttl);
   for (const auto& segment : shard.rows) {
@@ -354,7 +353,7 @@ std::vector<TaskSpec> PlanCompaction(const CompactionInput& input, const Compact
 }
 
 int64_t NextExpiryMs(const Collection& collection, const SegmentList& segments, Timestamp now) {
-  const int64_t ttl_s = TtlSeconds(collection);
+  const int64_t ttl_s = collection.TtlSeconds();
   if (ttl_s == 0 || ttl_s >= UnixMs(now) / 1000) return 0;
   int64_t next_ms = 0;
   for (const auto& segment : segments) {

@@ -18,6 +18,8 @@ using SegmentList = std::vector<std::shared_ptr<const SegmentMeta>>;
 
 // Whether the segment's rows are part of the collection: those of dropped partitions are not.
 bool HoldsRowsOf(const Collection& collection, const SegmentMeta& segment);
+// Its rows in statistics: as in Milvus, also those that were deleted before they were flushed, until a compaction.
+int64_t CountedRows(const Collection& collection, const SegmentMeta& segment);
 
 // ---- channels
 
@@ -81,8 +83,5 @@ struct IndexWork {
 // (segment, index) pairs that are not built and not being built.
 std::vector<IndexWork> PlanIndexes(const Collection& collection, const SegmentList& segments,
                                    const std::vector<TaskSpec>& tasks);
-
-// Seconds of the collection's TTL; 0: none.
-int64_t TtlSeconds(const Collection& collection);
 
 }  // namespace saker

@@ -1,6 +1,8 @@
 // Life cycle and ownership: taking channels over (fence, replay), stepping down, the reconcile loop.
 #include "datanode/data_node_role.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -165,7 +167,7 @@ Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Tim
       }
       ASSIGN_OR_RETURN(const RecordKind kind, KindOf(record.payload));
       if (kind == RecordKind::kWrite) {
-        ReplayWrite(channel, record, committed, seen);
+        RETURN_IF_ERROR(ReplayWrite(channel, record, committed, seen));
       } else if (kind == RecordKind::kBarrier) {
         ASSIGN_OR_RETURN(const BarrierRecord barrier, DecodeBarrier(record.payload));
         seen = std::max(seen, barrier.ts);
@@ -183,12 +185,13 @@ Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Tim
   return {};
 }
 
-void DataNodeRole::ReplayWrite(ChannelId channel, const LogRecord& log_record, const std::set<SegmentId>& committed,
-                               Timestamp& seen) {
+Status DataNodeRole::ReplayWrite(ChannelId channel, const LogRecord& log_record, const std::set<SegmentId>& committed,
+                                 Timestamp& seen) {
   auto record = DecodeWrite(log_record.payload);
   if (!record.ok()) {
-    LogError("channel {} offset {}: {}", channel, log_record.offset, record.status().ToString());
-    return;
+    // Whole by its checksum, so a fault of ours or a later version's record. To go on without it would lose its rows.
+    return {ErrorCode::kCorrupted, fmt::format("the log's record at offset {} can't be replayed: {}", log_record.offset,
+                                               record.status().ToString())};
   }
   seen = std::max(seen, record->ts);
   {
@@ -201,17 +204,18 @@ void DataNodeRole::ReplayWrite(ChannelId channel, const LogRecord& log_record, c
       LogError("channel {} offset {}: rows of collection {}, which the catalog doesn't know: kept in the log", channel,
                log_record.offset, record->collection.value);
     }
-    return;
+    return {};
   }
   std::erase_if(record->inserts, [&](const InsertRecord& insert) {
     return committed.contains(insert.segment) || collection->FindPartition(insert.partition) == nullptr;
   });
   const ShardKey key{record->collection, channel};
   const bool deletes_committed = record->ts <= CommittedDeletesUntil(key);
-  if (record->inserts.empty() && (record->deletes.size() == 0 || deletes_committed)) return;
+  if (record->inserts.empty() && (record->deletes.size() == 0 || deletes_committed)) return {};
   const auto bytes = static_cast<int64_t>(log_record.payload.size());
   GetShard(key)->Apply(*record, log_record.offset, bytes, collection->schema);
   At(channel).unflushed_bytes += bytes;
+  return {};
 }
 
 Timestamp DataNodeRole::CommittedDeletesUntil(const ShardKey& key) const {

@@ -99,7 +99,7 @@ class DataNodeRole : public DataNode {
   void ReconcileChannels();
   void TakeOver(const ChannelAssignment& assignment);
   Status Replay(ChannelId channel, Epoch epoch, LogOffset fence, Timestamp& seen);
-  void ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
+  Status ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
   Timestamp CommittedDeletesUntil(const ShardKey& key) const;
   void AwaitUnserved(ChannelId channel);
   bool IsAwaited(CollectionId collection, SegmentId segment) const;

@@ -5,11 +5,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <random>
 #include <set>
 
 #include "base/log.h"
 #include "catalog/node_fixture.h"
+#include "datanode/record.h"
 
 namespace saker {
 namespace {
@@ -677,6 +679,10 @@ TEST_F(DataNodeTest, ASegmentWhoseRowsAreAllDeletedIsKnownAsDropped) {
   Delete({1});
   Flush();
   EXPECT_THAT(Committed(), IsEmpty());
+  for (const auto& segment : stores().catalog->Segments(kModelCollection)) {
+    if (segment->kind != SegmentKind::kRows) continue;
+    EXPECT_EQ(segment->deleted_rows, 1) << "statistics count them until a compaction";
+  }
   Kill();
   EXPECT_THAT(Now({.route = INT64_MAX}), IsEmpty());
   EXPECT_THAT(Everything(), IsEmpty());
@@ -923,6 +929,22 @@ TEST_F(DataNodeTest, AFullDiskRefusesWritesAndNothingElse) {
   EXPECT_TRUE(Eventually([&] { return IsFlushed(); }));
   EXPECT_EQ(*log().FencedEpoch(0), 1);
   EXPECT_THAT(Everything(), ElementsAre(Pair(1, "a"), Pair(3, "c")));
+}
+
+// Whole by its checksum, yet nothing we know: to go on without it would lose its rows.
+TEST_F(DataNodeTest, ARecordThatCanNotBeReplayedIsNotSkipped) {
+  Insert({{1, "a"}});
+  std::string bytes = Encode(CeilingRecord{});
+  bytes[0] = static_cast<char>(RecordKind::kWrite);
+  std::promise<Status> appended;
+  log().Append({{0, *log().FencedEpoch(0), bytes}},
+               [&](const Result<std::vector<LogOffset>>& offsets) { appended.set_value(offsets.status()); });
+  ASSERT_TRUE(appended.get_future().get().ok());
+  NewProcess();
+  ASSERT_TRUE(Eventually([&] { return Serves(1); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(Serves(0));
+  EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}}).status().code(), ErrorCode::kChannelNotAvailable);
 }
 
 TEST_F(DataNodeTest, OnAFullDiskARestartedNodeReads) {

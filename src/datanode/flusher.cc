@@ -100,6 +100,7 @@ Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shar
     // All its rows deleted again: known as dropped, so that a replay doesn't bring it back.
     meta.state = files.rows == 0 ? SegmentState::kDropped : SegmentState::kFlushed;
     meta.rows = files.rows;
+    meta.deleted_rows = segment->rows() - files.rows;
     meta.size_bytes = files.size_bytes;
     meta.min_ts = files.min_ts;
     meta.max_ts = std::max(files.max_ts, segment->max_ts());

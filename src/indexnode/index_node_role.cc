@@ -132,17 +132,15 @@ Result<SegmentIndex> IndexNodeRole::BuildIndex(const TaskSpec& task) {
     return Status(ErrorCode::kSegmentNotFound, "segment " + std::to_string(task.segment.value) + " is gone");
   }
   ASSIGN_OR_RETURN(const SegmentPtr segment, OpenSegment(deps_.objects, *meta));
-  const std::vector<FieldId> fields{task.index.field};
-  RETURN_IF_ERROR(segment->Check(fields));
   SegmentIndex built;
   built.index = task.index.id;
   built.rows = segment->rows();
+  const FieldSchema* field = segment->schema().Find(task.index.field);
+  if (field == nullptr) return built;  // written before the field was added: all its rows have the default
+  const std::vector<FieldId> fields{task.index.field};
+  RETURN_IF_ERROR(segment->Check(fields));
   built.object = "indexes/" + std::to_string(task.collection.value) + "/" + std::to_string(task.segment.value) + "/" +
                  std::to_string(task.index.id.value) + "-" + JobName(task);
-  const FieldSchema* field = segment->schema().Find(task.index.field);
-  if (field == nullptr) {
-    return Status(ErrorCode::kFieldNotFound, "the segment was written before field " + std::to_string(task.index.field.value));
-  }
   if (IsVector(field->type)) {
     ASSIGN_OR_RETURN(const VectorView vectors, VectorsOf(*segment, task.index.field));
     VectorBuildOptions options;

@@ -328,7 +328,16 @@ TEST_F(IndexNodeTest, TellsWhyAnIndexCanNotBeBuilt) {
 
   Write(SegmentId(5), {Grow(SegmentId(5), 0, 10, 100)}, 200);
   EXPECT_FALSE(failure(IndexTask(SegmentId(5), kVectorField, "NO_SUCH_INDEX", Metric::kL2)).ok());
-  EXPECT_EQ(failure(IndexTask(SegmentId(5), FieldId(199), "INVERTED")).code(), ErrorCode::kFieldNotFound);
+}
+
+TEST_F(IndexNodeTest, ASegmentFromBeforeTheFieldHasNothingToIndex) {
+  Write(SegmentId(5), {Grow(SegmentId(5), 0, 10, 100)}, 200);
+  const TaskSpec task = IndexTask(SegmentId(5), FieldId(199), "INVERTED");
+  Submit(task);
+  const auto built = Built(task);
+  ASSERT_TRUE(built.ok()) << built.status().ToString();
+  EXPECT_EQ(built->object, "");
+  EXPECT_EQ(built->rows, 10);
 }
 
 TEST_F(IndexNodeTest, LeavesOtherNodesTasksAlone) {

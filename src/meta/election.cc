@@ -208,7 +208,7 @@ void Election::Campaign() { loop_->Poke(); }
 
 Result<Revision> Election::WaitUntilElected(SteadyTime deadline) const {
   MutexLock lock(state_->mutex);
-  if (state_->changed.WaitFor(lock, deadline - std::chrono::steady_clock::now(), [&] { return state_->token != 0; })) {
+  if (state_->changed.WaitFor(lock, deadline - std::chrono::steady_clock::now(), [&]() REQUIRES(state_->mutex) { return state_->token != 0; })) {
     return state_->token;
   }
   return {ErrorCode::kDeadlineExceeded,

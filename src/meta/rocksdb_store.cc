@@ -60,8 +60,9 @@ class RocksdbStore : public MetaStore {
 
   RocksdbStore(const RocksdbStoreSettings& settings, rocksdb::Env* env) : settings_(settings), env_(env) {}
   Status OpenDb() REQUIRES(db_mutex_);
-  Status Load();
-  Status Format();
+  // Before anybody else has the store.
+  Status Load() SAKER_TSA(no_thread_safety_analysis);
+  Status Format() SAKER_TSA(no_thread_safety_analysis);
 
   Result<Revision> Run(Change change);
   void Settle(const std::vector<Change*>& group);
@@ -121,7 +122,10 @@ Result<std::unique_ptr<MetaStore>> RocksdbStore::Open(const RocksdbStoreSettings
   RETURN_IF_ERROR(MakeDirectories(settings.directory + "/rocksdb"));
   std::unique_ptr<RocksdbStore> store(new RocksdbStore(settings, env));
   ASSIGN_OR_RETURN(store->lock_, LockDirectory(settings.directory));
-  RETURN_IF_ERROR(store->OpenDb());
+  {
+    WriterLock lock(store->db_mutex_);
+    RETURN_IF_ERROR(store->OpenDb());
+  }
   RETURN_IF_ERROR(store->Load());
   return std::unique_ptr<MetaStore>(std::move(store));
 }
@@ -219,7 +223,7 @@ Result<Revision> RocksdbStore::Run(Change change) {
   MutexLock lock(queue_mutex_);
   queue_.push_back(&change);
   while (true) {
-    queue_changed_.Wait(lock, [&] { return change.done || !led_; });
+    queue_changed_.Wait(lock, [&]() REQUIRES(queue_mutex_) { return change.done || !led_; });
     if (change.done) return std::move(change.result);
     led_ = true;
     const size_t count = std::min(queue_.size(), kMaxGroup);

@@ -163,7 +163,7 @@ Revision PrefixView::revision() const { return state_->CurrentRevision(); }
 
 Status PrefixView::WaitForRevision(Revision revision, std::chrono::steady_clock::time_point deadline) const {
   MutexLock lock(state_->mutex);
-  const auto seen = [&] { return state_->revision >= revision; };
+  const auto seen = [&]() REQUIRES(state_->mutex) { return state_->revision >= revision; };
   if (state_->advanced.WaitFor(lock, deadline - std::chrono::steady_clock::now(), seen)) return {};
   return {ErrorCode::kDeadlineExceeded,
           fmt::format("revision {} of the meta store did not arrive in time: {} is at {}", revision, state_->prefix, state_->revision)};

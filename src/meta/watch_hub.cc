@@ -58,33 +58,33 @@ struct WatchHub::State {
       for (const auto& watcher : present) {
         if (stopping) return;
         if (watcher->ended || watcher->next > committed) continue;
-        Deliver(lock, *watcher);
+        Deliver(*watcher);
         delivered = true;
       }
       ForgetDelivered();
-      if (!delivered) wake.Wait(lock, [this] { return stopping || SomeoneIsBehind(); });
+      if (!delivered) wake.Wait(lock, [this]() REQUIRES(mutex) { return stopping || SomeoneIsBehind(); });
     }
   }
 
   bool SomeoneIsBehind() const REQUIRES(mutex) {
     return std::any_of(watchers.begin(), watchers.end(),
-                       [this](const auto& w) { return !w->ended && w->next <= committed; });
+                       [this](const auto& w) REQUIRES(mutex) { return !w->ended && w->next <= committed; });
   }
 
   // One batch to one watcher; the lock is let go meanwhile.
-  void Deliver(MutexLock& lock, Watcher& watcher) REQUIRES(mutex) {
+  void Deliver(Watcher& watcher) REQUIRES(mutex) {
     const Revision from = watcher.next;
     const Revision until = committed;
     const bool in_memory = !recent.empty() && from >= recent.front()->revision;
     const Recent revisions = in_memory ? recent : Recent();
     watcher.running = true;
-    lock.Unlock();
+    mutex.Unlock();
     WatchBatch batch = in_memory ? BatchOf(revisions, watcher, from) : FromHistory(watcher, from, until);
     const Revision reached = batch.revision;
     const bool failed = !batch.status.ok();
     // Replaying a long history, batches that would say nothing are left out.
     if (failed || !batch.events.empty() || reached >= until) watcher.on_batch(std::move(batch));
-    lock.Lock();
+    mutex.Lock();
     watcher.next = reached + 1;
     if (failed) watcher.ended = true;
     watcher.running = false;

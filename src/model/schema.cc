@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace saker {
 namespace {
@@ -53,6 +54,14 @@ const IndexMeta* Collection::FindIndex(std::string_view index_name) const {
 const IndexMeta* Collection::IndexOn(FieldId field) const {
   return FindIf(indexes, [&](const IndexMeta& i) { return !i.dropped && i.field == field; });
 }
+int64_t Collection::TtlSeconds() const {
+  constexpr int64_t kLongest = int64_t{1} << 40;  // longer than any clock, and no overflow as milliseconds
+  const std::string* text = saker::Find(properties, "collection.ttl.seconds");
+  int64_t seconds = 0;
+  if (text != nullptr) std::from_chars(text->data(), text->data() + text->size(), seconds);
+  return std::clamp<int64_t>(seconds, 0, kLongest);
+}
+
 bool Collection::IsLoaded(PartitionId partition) const {
   return load.loaded && (load.whole || load.partitions.contains(partition));
 }

@@ -102,6 +102,7 @@ struct Collection {
   LoadConfig load;
   bool dropped = false;                // tombstone: only this means dropped, never a missing key
 
+  int64_t TtlSeconds() const;  // 0: rows live forever
   const Partition* FindPartition(std::string_view partition_name) const;
   const Partition* FindPartition(PartitionId id) const;
   const IndexMeta* FindIndex(std::string_view index_name) const;
@@ -128,7 +129,7 @@ enum class SegmentKind : int32_t { kRows = 0, kDeletes = 1 };
 // An index built over one segment.
 struct SegmentIndex {
   IndexId index;
-  std::string object;     // index file in the object store
+  std::string object;     // index file in the object store; empty: the segment lacks the field, there is nothing to index
   int64_t size_bytes = 0;
   int64_t rows = 0;
 };
@@ -142,7 +143,7 @@ struct SegmentMeta {
   SegmentKind kind = SegmentKind::kRows;
   SegmentState state = SegmentState::kFlushed;
   int64_t rows = 0;                    // of deletes, for kDeletes
-  int64_t deleted_rows = 0;            // known when it was written or last compacted
+  int64_t deleted_rows = 0;            // left out when it was flushed: Milvus counts them until a compaction
   int64_t size_bytes = 0;
   Timestamp min_ts = 0;
   Timestamp max_ts = 0;

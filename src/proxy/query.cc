@@ -31,6 +31,7 @@ class QueryOperation final : public ReadOperation {
     parts_.assign(owners + route_.holders.size(), {});
     failed_ = Status();
     left_ = parts_.size() + 1;  // one for this loop
+    if (plan_->limit < 0) plan_->budget = std::make_shared<FetchBudget>(proxy_->limits().result_bytes);
     const std::shared_ptr<const QueryPlan> plan = plan_;
     for (size_t i = 0; i < owners; ++i) {
       DataNode* node = proxy_->peers()->data_node(route_.owners[i].node);

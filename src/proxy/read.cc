@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/log.h"
 #include "proxy/route_rows.h"
@@ -13,7 +12,6 @@ namespace saker {
 namespace {
 
 constexpr std::chrono::milliseconds kLongestPause{100};
-constexpr int64_t kLongestTtlSeconds = int64_t{1} << 40;  // longer than any clock, and no overflow as milliseconds
 constexpr Timestamp kEventuallyTs = 1;
 constexpr Timestamp kBoundedTs = 2;
 
@@ -35,13 +33,6 @@ bool MayReadAgain(ErrorCode code) {
     default:
       return false;
   }
-}
-
-int64_t TtlSeconds(const Collection& collection) {
-  const std::string* text = Find(collection.properties, "collection.ttl.seconds");
-  int64_t seconds = 0;
-  if (text != nullptr) std::from_chars(text->data(), text->data() + text->size(), seconds);
-  return std::min(seconds, kLongestTtlSeconds);
 }
 
 Status NodeGone(NodeId node) { return {ErrorCode::kNodeNotFound, fmt::format("node not found[node={}]", node.value)}; }
@@ -286,7 +277,7 @@ void ReadOperation::Begun(ConsistencyLevel level, Timestamp ts, bool last_try) {
   if (ts < guarantee && !last_try && level != ConsistencyLevel::kStrong) return Begin(ConsistencyLevel::kStrong, 0, true);
   view_.read_ts = pinned_ ? std::min(ts, guarantee) : ts;
   view_.expired_before = 0;
-  if (const int64_t ttl = TtlSeconds(*collection_); ttl > 0) {
+  if (const int64_t ttl = collection_->TtlSeconds(); ttl > 0) {
     view_.expired_before = MakeTimestamp(std::max<int64_t>(0, UnixMs(proxy_->clock().Now()) - ttl * 1000));
   }
   times_.begun_us = MonotonicUs();

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -86,7 +88,22 @@ class RowPicker {
   std::optional<FilterSource::Chunk> chunk_;
 };
 
+// What `rows` take at least: the fixed-width fields are known before anything is copied.
+int64_t FixedBytes(const QueryPlan& plan, size_t rows) {
+  int64_t bytes = 0;
+  for (const FieldId id : plan.output_fields) {
+    const FieldSchema* field = plan.schema->Find(id);
+    if (field != nullptr && IsFixedWidth(field->type)) bytes += FixedWidth(field->type, field->dim);
+  }
+  return bytes * static_cast<int64_t>(rows);
+}
+
 }  // namespace
+
+Status FetchBudget::Take(int64_t bytes) {
+  if (left.fetch_sub(bytes, std::memory_order_relaxed) >= bytes) return {};
+  return {ErrorCode::kUnexpected, fmt::format("query results exceed the maxOutputSize Limit {}", limit)};
+}
 
 Result<QueryRows> QuerySegment(const QueryPlan& plan, const Segment& segment, const ReadView& view) {
   if (plan.filter != nullptr) {
@@ -106,11 +123,14 @@ Result<QueryRows> QuerySegment(const QueryPlan& plan, const Segment& segment, co
                                     : out.keys.is_string
                                         ? RowPicker<std::string_view>(snapshot, key.id, MostRows(plan)).Pick(selection)
                                         : RowPicker<int64_t>(snapshot, key.id, MostRows(plan)).Pick(selection);
+  const int64_t fixed_bytes = FixedBytes(plan, rows.size());
+  if (plan.budget != nullptr) RETURN_IF_ERROR(plan.budget->Take(fixed_bytes));
   for (const int64_t row : rows) {
     AppendKey(segment, key.id, row, out.keys);
     out.timestamps.push_back(segment.RowTimestamp(row));
   }
   ASSIGN_OR_RETURN(out.rows, FetchRows(segment, *plan.schema, rows, plan.output_fields));
+  if (plan.budget != nullptr) RETURN_IF_ERROR(plan.budget->Take(std::max<int64_t>(0, out.rows.size_bytes() - fixed_bytes)));
   return out;
 }
 

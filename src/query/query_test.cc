@@ -420,6 +420,25 @@ TEST(SearchSegmentTest, ASegmentWhoseBoundsExcludeTheValueIsNotScanned) {
   EXPECT_EQ(inside->evaluations, 1);
 }
 
+TEST(QuerySegmentTest, AnUnlimitedQueryStopsAtItsBudget) {
+  Shard shard(1, true, false, true);
+  const ReadView view{shard.history().ts, 0};
+  QueryPlan plan;
+  plan.schema = shard.history().schema;
+  plan.output_fields = {kKeyField, kVectorField, kTextField};
+  const auto all = QuerySegment(plan, shard.segment(), view);
+  ASSERT_TRUE(all.ok()) << all.status().ToString();
+  ASSERT_GT(all->rows.rows, 0);
+  const int64_t bytes = all->rows.size_bytes();
+  plan.budget = std::make_shared<FetchBudget>(bytes);
+  EXPECT_TRUE(QuerySegment(plan, shard.segment(), view).ok());
+  plan.budget = std::make_shared<FetchBudget>(bytes / 2 - 1);
+  const Status refused = QuerySegment(plan, shard.segment(), view).status();
+  EXPECT_EQ(refused.code(), ErrorCode::kUnexpected);
+  EXPECT_NE(refused.message().find("maxOutputSize Limit " + std::to_string(bytes / 2 - 1)), std::string::npos) << refused.message();
+  EXPECT_LE(plan.budget->left, 0) << "the next leg must not begin";
+}
+
 TEST(FetchRowsTest, FieldsTheSegmentLacksAndRowsItLacks) {
   Shard shard(1, true, false, true);
   const SchemaPtr newer = ModelSchema(true, true);

@@ -4,6 +4,7 @@
 // segments at a node and nodes at the proxy alike.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <set>
 #include <span>
@@ -39,6 +40,17 @@ struct SearchPlan {
   float bound_distance = 0;
 };
 
+// Bytes that the legs of one attempt at an unlimited query may still fetch, so that one that matches a whole collection
+// is refused before it is in memory. Thread-safe.
+struct FetchBudget {
+  // Twice as much as the answer may take: a key may lie in two segments, of which the merge keeps one.
+  explicit FetchBudget(int64_t result_bytes) : limit(result_bytes), left(2 * result_bytes) {}
+  // kUnexpected once it is used up.
+  Status Take(int64_t bytes);
+  const int64_t limit;
+  std::atomic<int64_t> left;
+};
+
 struct QueryPlan {
   SchemaPtr schema;
   FilterPtr filter;
@@ -46,6 +58,7 @@ struct QueryPlan {
   int64_t limit = -1;             // -1: all; of the whole request: legs may return up to limit + offset
   int64_t offset = 0;
   std::vector<FieldId> output_fields;
+  std::shared_ptr<FetchBudget> budget;  // null: what limit and offset allow
   // Set by the proxy on its copy of the plan, for its last merge: MergeRows then drops the first `offset` rows. Without
   // it legs and merges keep the limit + offset smallest keys.
   bool cut_offset = false;

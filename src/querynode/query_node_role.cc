@@ -167,7 +167,7 @@ void QueryNodeRole::AttachIndexes(const SegmentPtr& segment, const SegmentMeta& 
                                   std::map<IndexId, Attached>& attached) const {
   for (const SegmentIndex& built : meta.indexes) {
     const IndexMeta* index = FindIndex(collection, built.index);
-    if (index == nullptr || index->dropped) continue;
+    if (index == nullptr || index->dropped || built.object.empty()) continue;
     const auto have = attached.find(built.index);
     if (have != attached.end() && have->second.object == built.object) continue;
     const Status status = AttachIndex(segment, deps_.objects, *index, built);

@@ -104,7 +104,9 @@ Result<std::vector<std::string>> ObjectsOf(ObjectStore* store, const SegmentMeta
     ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(store, meta));
     for (const Manifest::Object& object : manifest.objects) names.push_back(Beside(meta.manifest, object.name));
   }
-  for (const SegmentIndex& index : meta.indexes) names.push_back(index.object);
+  for (const SegmentIndex& index : meta.indexes) {
+    if (!index.object.empty()) names.push_back(index.object);
+  }
   return names;
 }
 

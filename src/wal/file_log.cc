@@ -291,7 +291,7 @@ void FileLog::Run() {
 bool FileLog::TakeBatch(std::vector<Request>& batch) {
   MutexLock lock(queue_mutex_);
   waiting_ = true;
-  queued_.Wait(lock, [this]() SAKER_TSA(no_thread_safety_analysis) { return !queue_.empty() || stopping_; });
+  queued_.Wait(lock, [this]() REQUIRES(queue_mutex_) { return !queue_.empty() || stopping_; });
   waiting_ = false;
   int64_t bytes = 0;
   while (!queue_.empty() && (batch.empty() || bytes + queue_.front().bytes <= kMaxBatchBytes)) {
