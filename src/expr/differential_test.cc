@@ -214,7 +214,10 @@ class Generator {
   Predicate InIntegers() {
     std::vector<int64_t> values;
     const size_t count = OneIn(4) ? 200 : Pick(5);
-    for (size_t i = 0; i < count; ++i) values.push_back(SomeInteger() + (OneIn(2) ? 0 : static_cast<int64_t>(Pick(3))));
+    for (size_t i = 0; i < count; ++i) {
+      const uint64_t beside = OneIn(2) ? 0 : Pick(3);  // wraps at the largest
+      values.push_back(static_cast<int64_t>(static_cast<uint64_t>(SomeInteger()) + beside));
+    }
     std::string text;
     for (int64_t& value : values) {
       if (value == std::numeric_limits<int64_t>::min() + 2) value = 0;

@@ -148,7 +148,7 @@ class Parser {
         return false;
     }
   }
-  Status NoOperand() {
+  [[gnu::noinline]] Status NoOperand() {
     if (token_.kind == TokenKind::kBad) return Fail(lexer_.literal_error());
     const std::string position = Here(), shown = Shown();
     const bool is_extra = token_.kind != TokenKind::kEnd && BeginsOperand(Ahead().kind);
@@ -203,7 +203,7 @@ class Parser {
     }
   }
 
-  Result<ExprPtr> ParseInfix(ExprPtr left, Infix infix) {
+  [[gnu::noinline]] Result<ExprPtr> ParseInfix(ExprPtr left, Infix infix) {
     switch (infix.precedence) {
       case kOrLevel: return ParseLogic(std::move(left), ExprKind::kOr, TokenKind::kOr, kOrLevel);
       case kAndLevel: return ParseLogic(std::move(left), ExprKind::kAnd, TokenKind::kAnd, kAndLevel);
@@ -238,7 +238,7 @@ class Parser {
     return expr;
   }
 
-  Result<ExprPtr> ParseRelation(ExprPtr left, Operator op) {
+  [[gnu::noinline]] Result<ExprPtr> ParseRelation(ExprPtr left, Operator op) {
     const std::string_view shown = lexer_.Text(token_);
     Advance();
     if (!BeginsOperand(token_.kind)) return NoAlternative(shown);
@@ -264,7 +264,7 @@ class Parser {
     return std::any_of(expr.children.begin(), expr.children.end(), [](const ExprPtr& c) { return HasField(*c); });
   }
 
-  Result<ExprPtr> ParseIn(ExprPtr left) {
+  [[gnu::noinline]] Result<ExprPtr> ParseIn(ExprPtr left) {
     ExprPtr expr = Make(ExprKind::kIn, left->span.begin);
     expr->negated = Accept(TokenKind::kNot);
     const std::string read = (expr->negated ? "not" : "") + std::string(lexer_.Text(token_));
@@ -277,7 +277,7 @@ class Parser {
     return expr;
   }
 
-  Result<ExprPtr> ParseLike(ExprPtr left) {
+  [[gnu::noinline]] Result<ExprPtr> ParseLike(ExprPtr left) {
     ExprPtr expr = Make(token_.kind == TokenKind::kLike ? ExprKind::kLike : ExprKind::kRegex, left->span.begin);
     Advance();
     if (token_.kind == TokenKind::kBad) return Fail(lexer_.literal_error());
@@ -299,13 +299,9 @@ class Parser {
   }
 
   Result<ExprPtr> ParsePrefix() {
-    const uint32_t begin = token_.span.begin;
     switch (token_.kind) {
       case TokenKind::kInteger:
-        if (std::holds_alternative<std::monostate>(token_.value)) {
-          return Fail(fmt::format("strconv.ParseInt: parsing \"{}\": value out of range", Shown()));
-        }
-        return ParseLiteral();
+        return std::holds_alternative<std::monostate>(token_.value) ? OutOfRange() : ParseLiteral();
       case TokenKind::kFloating: case TokenKind::kBoolean: case TokenKind::kString:
         return ParseLiteral();
       case TokenKind::kIdentifier:
@@ -314,20 +310,10 @@ class Parser {
         return ParseList();
       case TokenKind::kLeftBrace:
         return ParseTemplate();
-      case TokenKind::kLeftParen: {
-        Advance();
-        ASSIGN_OR_RETURN(ExprPtr expr, ParseOperators(kOrLevel));
-        RETURN_IF_ERROR(Expect(TokenKind::kRightParen, ")"));
-        expr->span = {begin, last_end_};
-        return expr;
-      }
-      case TokenKind::kExists: {
-        Advance();
-        ASSIGN_OR_RETURN(ExprPtr child, ParseOperators(kUnaryLevel));
-        ExprPtr expr = Make(ExprKind::kExists, begin);
-        RETURN_IF_ERROR(Adopt(*expr, std::move(child)));
-        return expr;
-      }
+      case TokenKind::kLeftParen:
+        return ParseParenthesized();
+      case TokenKind::kExists:
+        return ParseExists();
       default:
         break;
     }
@@ -335,7 +321,30 @@ class Parser {
     return NoOperand();
   }
 
-  Result<ExprPtr> ParseLiteral() {
+  // Not inlined, as all that ParsePrefix calls: its frame lies on the stack once for every level of nesting.
+  [[gnu::noinline]] Result<ExprPtr> ParseParenthesized() {
+    const uint32_t begin = token_.span.begin;
+    Advance();
+    ASSIGN_OR_RETURN(ExprPtr expr, ParseOperators(kOrLevel));
+    RETURN_IF_ERROR(Expect(TokenKind::kRightParen, ")"));
+    expr->span = {begin, last_end_};
+    return expr;
+  }
+
+  [[gnu::noinline]] Result<ExprPtr> ParseExists() {
+    const uint32_t begin = token_.span.begin;
+    Advance();
+    ASSIGN_OR_RETURN(ExprPtr child, ParseOperators(kUnaryLevel));
+    ExprPtr expr = Make(ExprKind::kExists, begin);
+    RETURN_IF_ERROR(Adopt(*expr, std::move(child)));
+    return expr;
+  }
+
+  [[gnu::noinline]] Status OutOfRange() const {
+    return Fail(fmt::format("strconv.ParseInt: parsing \"{}\": value out of range", Shown()));
+  }
+
+  [[gnu::noinline]] Result<ExprPtr> ParseLiteral() {
     ExprPtr expr = Make(ExprKind::kLiteral, token_.span.begin);
     expr->value = std::move(token_.value);
     Advance();
@@ -343,7 +352,7 @@ class Parser {
     return expr;
   }
 
-  Result<ExprPtr> ParseUnary(Operator op) {
+  [[gnu::noinline]] Result<ExprPtr> ParseUnary(Operator op) {
     const uint32_t begin = token_.span.begin;
     Advance();
     if (op == Operator::kMinus && token_.kind == TokenKind::kInteger &&
@@ -360,7 +369,7 @@ class Parser {
     return expr;
   }
 
-  Result<ExprPtr> ParseTemplate() {
+  [[gnu::noinline]] Result<ExprPtr> ParseTemplate() {
     const uint32_t begin = token_.span.begin;
     Advance();
     if (token_.kind != TokenKind::kIdentifier) {
@@ -374,7 +383,7 @@ class Parser {
     return expr;
   }
 
-  Result<ExprPtr> ParseName() {
+  [[gnu::noinline]] Result<ExprPtr> ParseName() {
     const uint32_t begin = token_.span.begin;
     const std::string_view name = lexer_.Text(token_);
     if (Ahead().kind == TokenKind::kLeftParen) return ParseCall(name);
@@ -454,7 +463,7 @@ class Parser {
     return expr;
   }
 
-  Result<ExprPtr> ParseList() {
+  [[gnu::noinline]] Result<ExprPtr> ParseList() {
     ExprPtr list = Make(ExprKind::kList, token_.span.begin);
     Advance();
     while (!Accept(TokenKind::kRightBracket)) {
