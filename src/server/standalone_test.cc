@@ -55,12 +55,15 @@ std::string Differences(const Values& found, const Values& expected) {
   return out;
 }
 
+// Long enough for an index build under ThreadSanitizer on a busy machine; asking less and less often leaves it the CPU.
 template <typename Condition>
-bool Eventually(Condition condition, std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
+bool Eventually(Condition condition, std::chrono::milliseconds timeout = std::chrono::seconds(300)) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
+  std::chrono::milliseconds pause(2);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::milliseconds(100));
   }
   return true;
 }
