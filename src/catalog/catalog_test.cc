@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <future>
@@ -6,6 +7,7 @@
 #include "catalog/catalog_writer.h"
 #include "catalog/dirty_collections.h"
 #include "catalog/node_fixture.h"
+#include "meta/id_allocator.h"
 
 namespace saker {
 namespace {
@@ -58,6 +60,7 @@ class CatalogWriterTest : public testing::Test {
   std::unique_ptr<MetaStore> meta_ = *OpenRocksdbStore({directory_.path() + "/meta"});
   std::unique_ptr<ObjectStore> objects_ = *OpenDirectoryStore(directory_.path() + "/objects");
   CatalogWriter writer_{meta_.get(), objects_.get()};
+  CatalogWriter segments_{meta_.get(), objects_.get(), kSegmentKeys};
 };
 
 TEST_F(CatalogWriterTest, EveryChangeIsCopied) {
@@ -104,6 +107,143 @@ TEST_F(CatalogWriterTest, AnOlderMetaStoreIsRefused) {
   const Status refused = CatalogWriter(fresh.get(), objects_.get()).Start();
   EXPECT_EQ(refused.code(), ErrorCode::kCorrupted);
   EXPECT_NE(refused.message().find("up to change 1"), std::string::npos) << refused.message();
+}
+
+TEST_F(CatalogWriterTest, OnlyItsOwnKeysAreCopied) {
+  ASSERT_TRUE(segments_.Start().ok());
+  ASSERT_TRUE(segments_.Commit({}, {MetaOp::Put(SegmentKey(CollectionId(1), SegmentId(2)), "s"), MetaOp::Put(TaskKey(3), "t")}).ok());
+  const auto copied = DecodeChanges(*objects_->Get(Objects("catalog/segment-log/").at(0)));
+  ASSERT_EQ(copied->size(), 1u);
+  EXPECT_EQ(copied->front().key, SegmentKey(CollectionId(1), SegmentId(2)));
+  EXPECT_TRUE(meta_->Get(TaskKey(3)).ok());
+  EXPECT_THAT(Objects("catalog/log/"), testing::IsEmpty());
+}
+
+// ---- recovery
+
+class RecoveryTest : public CatalogWriterTest {
+ protected:
+  RecoveryTest() { EXPECT_TRUE(segments_.Start().ok()); }
+  Status PutSegment(int64_t id, const std::string& value) {
+    return segments_.Commit({}, {MetaOp::Put(SegmentKey(CollectionId(1), SegmentId(id)), value)}).status();
+  }
+  // Keys and values of both families.
+  static std::map<std::string, std::string> All(MetaStore& store) {
+    std::map<std::string, std::string> keys;
+    for (const auto prefix : {kCatalogPrefix, kSegmentPrefix, kSegmentSequenceKey}) {
+      const auto range = store.Range(std::string(prefix));
+      for (const KeyValue& kv : range->kvs) keys[kv.key] = kv.value;
+    }
+    return keys;
+  }
+  std::unique_ptr<MetaStore> Fresh() {
+    directories_.push_back(std::make_unique<TestDirectory>());
+    return *OpenRocksdbStore({directories_.back()->path()});
+  }
+  std::vector<std::unique_ptr<TestDirectory>> directories_;
+};
+
+TEST_F(RecoveryTest, ALostMetaStoreComesBackFromTheCopies) {
+  for (int64_t i = 1; i <= 300; ++i) ASSERT_TRUE(writer_.Commit({}, Put(Named(i, "d" + std::to_string(i)))).ok());
+  ASSERT_TRUE(writer_.Commit({}, {MetaOp::Delete(DatabaseKey(DatabaseId(7)))}).ok());
+  ASSERT_TRUE(PutSegment(1'000'000, "rows").ok());
+  ASSERT_TRUE(PutSegment(1'000'001, "more").ok());
+  const auto lost = Fresh();
+  const auto recovered = Recover(lost.get(), objects_.get());
+  ASSERT_TRUE(recovered.ok()) << recovered.status().ToString();
+  EXPECT_EQ(*recovered, 301);
+  EXPECT_EQ(All(*lost), All(*meta_));
+  EXPECT_EQ(*Recover(lost.get(), objects_.get()), 0) << "nothing is missing any more";
+  // It goes on from there.
+  CatalogWriter next(lost.get(), objects_.get());
+  ASSERT_TRUE(next.Start().ok());
+  ASSERT_TRUE(next.Commit({}, Put(Named(400, "new"))).ok());
+  EXPECT_GT(*IdAllocator(lost.get()).Next(), int64_t{1} << 39) << "above all ids that were handed out";
+}
+
+TEST_F(RecoveryTest, AnOlderOneIsBroughtUpToThem) {
+  const auto older = Fresh();
+  CatalogWriter early(older.get(), objects_.get());
+  ASSERT_TRUE(early.Start().ok());
+  ASSERT_TRUE(early.Commit({}, Put(Named(1, "a"))).ok());
+  ASSERT_TRUE(early.Commit({}, Put(Named(2, "b"))).ok());
+  // The real one went on: from the same two changes.
+  ASSERT_TRUE(Recover(meta_.get(), objects_.get()).ok());
+  CatalogWriter real(meta_.get(), objects_.get());
+  ASSERT_TRUE(real.Start().ok());
+  ASSERT_TRUE(real.Commit({}, {MetaOp::Delete(DatabaseKey(DatabaseId(1)))}).ok());
+  Database large = Named(3, "large");
+  for (int i = 0; i < 20; ++i) {  // enough for a snapshot, so that the changes in between are gone
+    large.properties = {{"filler", std::string(400'000, static_cast<char>('a' + i))}};
+    ASSERT_TRUE(real.Commit({}, Put(large)).ok());
+  }
+  ASSERT_FALSE(Objects("catalog/snapshot/").empty());
+  ASSERT_TRUE(Recover(older.get(), objects_.get()).ok());
+  EXPECT_EQ(Present(), [&] {
+    auto keys = All(*older);
+    keys.erase(std::string(kCatalogSequenceKey));
+    return keys;
+  }());
+}
+
+TEST_F(RecoveryTest, NeitherADamagedNorAMissingCopyIsPassedOver) {
+  for (int64_t i = 1; i <= 3; ++i) ASSERT_TRUE(writer_.Commit({}, Put(Named(i, "a"))).ok());
+  const std::string second = Objects("catalog/log/").at(1);
+  const std::string bytes = *objects_->Get(second);
+  std::string damaged = bytes;
+  damaged.back() = static_cast<char>(damaged.back() ^ 1);
+  ASSERT_TRUE(objects_->Put(second, damaged).ok());
+  const auto lost = Fresh();
+  Status refused = Recover(lost.get(), objects_.get()).status();
+  EXPECT_EQ(refused.code(), ErrorCode::kCorrupted);
+  EXPECT_NE(refused.message().find(second), std::string::npos) << refused.message();
+  ASSERT_TRUE(objects_->Delete(second).ok());
+  refused = Recover(lost.get(), objects_.get()).status();
+  EXPECT_EQ(refused.code(), ErrorCode::kCorrupted);
+  EXPECT_NE(refused.message().find("change 2"), std::string::npos) << refused.message();
+  EXPECT_TRUE(All(*lost).empty());
+  ASSERT_TRUE(objects_->Put(second, bytes).ok());
+  EXPECT_EQ(*Recover(lost.get(), objects_.get()), 3);
+}
+
+// Lets the first few transactions through: then the process "ends".
+class FailingStore final : public MetaStore {
+ public:
+  FailingStore(MetaStore* real, int commits) : real_(real), left_(commits) {}
+  Result<RangeResult> Range(const std::string& prefix, Revision at) override { return real_->Range(prefix, at); }
+  Result<KeyValue> Get(const std::string& key, Revision at) override { return real_->Get(key, at); }
+  Result<Revision> Commit(const std::vector<Compare>& compares, const std::vector<MetaOp>& ops) override {
+    if (left_-- <= 0) return Status(ErrorCode::kServiceUnavailable, "gone");
+    return real_->Commit(compares, ops);
+  }
+  Result<std::unique_ptr<Watch>> WatchPrefix(const std::string& prefix, Revision from, OnWatch on_batch) override {
+    return real_->WatchPrefix(prefix, from, std::move(on_batch));
+  }
+  Result<LeaseId> Grant(std::chrono::seconds ttl) override { return real_->Grant(ttl); }
+  Status KeepAlive(LeaseId lease) override { return real_->KeepAlive(lease); }
+  Status Revoke(LeaseId lease) override { return real_->Revoke(lease); }
+  Result<Revision> CurrentRevision() override { return real_->CurrentRevision(); }
+  Status Compact(Revision revision) override { return real_->Compact(revision); }
+
+ private:
+  MetaStore* const real_;
+  int left_;
+};
+
+TEST_F(RecoveryTest, OneThatWasInterruptedIsDoneAgain) {
+  for (int64_t i = 1; i <= 250; ++i) ASSERT_TRUE(writer_.Commit({}, Put(Named(i, "d"))).ok());
+  ASSERT_TRUE(PutSegment(1, "rows").ok());
+  for (int commits = 0;; ++commits) {
+    const auto lost = Fresh();
+    FailingStore failing(lost.get(), commits);
+    if (Recover(&failing, objects_.get()).ok()) {
+      EXPECT_GE(commits, 6);
+      break;
+    }
+    EXPECT_FALSE(lost->Get(std::string(kCatalogSequenceKey)).ok()) << "never taken for whole";
+    ASSERT_TRUE(Recover(lost.get(), objects_.get()).ok());
+    EXPECT_EQ(All(*lost), All(*meta_));
+  }
 }
 
 // However often the catalog changes, what its copies take up stays in proportion to it.

@@ -16,14 +16,12 @@ constexpr uint32_t kMagic = 0x314c4353;  // "SCL1"
 constexpr int kMaxTries = 100;
 constexpr int64_t kBlockBytes = 4096;                 // what even a small object takes up on disk
 constexpr int64_t kWorthASnapshotBytes = 4 << 20;     // of copies, and at least twice the last snapshot
-constexpr std::string_view kLogPrefix = "catalog/log/";
-constexpr std::string_view kSnapshotPrefix = "catalog/snapshot/";
 
 std::string Numbered(std::string_view prefix, int64_t sequence) { return fmt::format("{}{:020}", prefix, sequence); }
 
 int64_t BytesOnDisk(int64_t size_bytes) { return (size_bytes / kBlockBytes + 1) * kBlockBytes; }
 
-// The value of catalog/seq: the number, then the changes it stands for, so that a new leader can copy them.
+// The value of a family's sequence key: the number, then the changes it stands for, so that a new leader can copy them.
 std::string SequenceValue(int64_t sequence, const std::vector<MetaOp>& ops) {
   std::string bytes;
   ByteWriter out(bytes);
@@ -76,7 +74,11 @@ Result<std::vector<MetaOp>> DecodeChanges(std::string_view bytes) {
 Status CatalogWriter::Start() {
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(CatchUp());
-  return CheckNotBehind();
+  RETURN_IF_ERROR(CheckNotBehind());
+  if (sequence_ > 0 || snapshot_bytes_ > 0) return {};
+  // Keys from before they had a sequence: the copies begin with them.
+  ASSIGN_OR_RETURN(const RangeResult range, store_->Range(std::string(keys_.prefix)));
+  return range.kvs.empty() ? Status() : Snapshot(range.revision);
 }
 
 // A change is in the meta store before it is copied: copies of later ones mean that the meta store has lost some. To go
@@ -84,8 +86,8 @@ Status CatalogWriter::Start() {
 Status CatalogWriter::CheckNotBehind() {
   log_bytes_ = snapshot_bytes_ = 0;
   int64_t copied = 0;
-  for (const std::string_view prefix : {kSnapshotPrefix, kLogPrefix}) {
-    int64_t& bytes = prefix == kLogPrefix ? log_bytes_ : snapshot_bytes_;
+  for (const std::string_view prefix : {keys_.snapshot_prefix, keys_.log_prefix}) {
+    int64_t& bytes = prefix == keys_.log_prefix ? log_bytes_ : snapshot_bytes_;
     ASSIGN_OR_RETURN(const std::vector<ObjectInfo> objects, objects_->List(std::string(prefix)));
     for (const ObjectInfo& object : objects) {
       bytes += BytesOnDisk(object.size_bytes);
@@ -94,14 +96,14 @@ Status CatalogWriter::CheckNotBehind() {
   }
   if (copied <= sequence_) return {};
   return {ErrorCode::kCorrupted,
-          fmt::format("the meta store has the catalog up to change {}, but the object store has copies up to change {}: the "
-                      "meta store is lost or an older one; restore it, or move the object store's files away to begin anew",
-                      sequence_, copied)};
+          fmt::format("the meta store has {} keys up to change {}, but the object store has copies up to change {}: the meta "
+                      "store is lost or an older one and has to be recovered from them",
+                      keys_.prefix, sequence_, copied)};
 }
 
 // Reads what the last change was and makes sure that it is copied.
 Status CatalogWriter::CatchUp() {
-  auto kv = store_->Get(std::string(kCatalogSequenceKey));
+  auto kv = store_->Get(std::string(keys_.sequence_key));
   if (kv.status().code() == ErrorCode::kIoKeyNotFound) {
     sequence_ = 0;
     sequence_revision_ = 0;
@@ -111,7 +113,7 @@ Status CatalogWriter::CatchUp() {
   RETURN_IF_ERROR(kv.status());
   ByteReader in(kv->value);
   const auto sequence = in.Get<int64_t>();
-  if (!in.ok()) return {ErrorCode::kCorrupted, "meta store key catalog/seq is damaged"};
+  if (!in.ok()) return {ErrorCode::kCorrupted, fmt::format("meta store key {} is damaged", keys_.sequence_key)};
   ASSIGN_OR_RETURN(const std::vector<MetaOp> last, DecodeChanges(std::string_view(kv->value).substr(sizeof(int64_t))));
   sequence_ = sequence;
   sequence_revision_ = kv->mod_revision;
@@ -122,9 +124,17 @@ Status CatalogWriter::CatchUp() {
 
 Status CatalogWriter::Copy(int64_t sequence, const std::vector<MetaOp>& ops) {
   const std::string bytes = EncodeChanges(ops);
-  const Status status = objects_->PutIfAbsent(Numbered(kLogPrefix, sequence), bytes);
+  const Status status = objects_->PutIfAbsent(Numbered(keys_.log_prefix, sequence), bytes);
   if (status.ok()) log_bytes_ += BytesOnDisk(static_cast<int64_t>(bytes.size()));
   return status.code() == ErrorCode::kAlreadyExists ? Status() : status;
+}
+
+std::vector<MetaOp> CatalogWriter::Copied(const std::vector<MetaOp>& ops) const {
+  std::vector<MetaOp> copied;
+  for (const MetaOp& op : ops) {
+    if (std::string_view(op.key).starts_with(keys_.prefix)) copied.push_back(op);
+  }
+  return copied;
 }
 
 void CatalogWriter::SetFence(std::function<std::vector<Compare>()> fence) {
@@ -142,7 +152,7 @@ Result<Revision> CatalogWriter::Commit(std::vector<Compare> compares, std::vecto
       in_doubt_ = true;
       // Not acknowledged before the copy is safe. If it fails the change stands: whoever asked may ask again, and finds
       // it. No later change is made before the copy is.
-      RETURN_IF_ERROR(Copy(sequence_, ops).WithContext("the change is made, but its copy in the object store failed"));
+      RETURN_IF_ERROR(Copy(sequence_, Copied(ops)).WithContext("the change is made, but its copy in the object store failed"));
       in_doubt_ = false;
       SnapshotIfWorthIt(*revision);
       return revision;
@@ -159,9 +169,9 @@ Result<Revision> CatalogWriter::TryCommit(std::vector<Compare> compares, const s
   if (fence_) {
     for (Compare& compare : fence_()) compares.push_back(std::move(compare));
   }
-  compares.push_back(Compare::Unchanged(std::string(kCatalogSequenceKey), sequence_revision_));
+  compares.push_back(Compare::Unchanged(std::string(keys_.sequence_key), sequence_revision_));
   std::vector<MetaOp> with_sequence = ops;
-  with_sequence.push_back(MetaOp::Put(std::string(kCatalogSequenceKey), SequenceValue(sequence_ + 1, ops)));
+  with_sequence.push_back(MetaOp::Put(std::string(keys_.sequence_key), SequenceValue(sequence_ + 1, Copied(ops))));
   ASSIGN_OR_RETURN(const Revision revision, store_->Commit(compares, with_sequence));
   ++sequence_;
   sequence_revision_ = revision;
@@ -179,17 +189,17 @@ void CatalogWriter::SnapshotIfWorthIt(Revision revision) {
 }
 
 Status CatalogWriter::Snapshot(Revision revision) {
-  ASSIGN_OR_RETURN(RangeResult range, store_->Range(std::string(kCatalogPrefix), revision));
+  ASSIGN_OR_RETURN(RangeResult range, store_->Range(std::string(keys_.prefix), revision));
   std::vector<MetaOp> puts;
   for (KeyValue& kv : range.kvs) {
-    if (kv.key != kCatalogSequenceKey) puts.push_back(MetaOp::Put(std::move(kv.key), std::move(kv.value)));
+    if (kv.key != keys_.sequence_key) puts.push_back(MetaOp::Put(std::move(kv.key), std::move(kv.value)));
   }
   const std::string bytes = EncodeChanges(puts);
-  const std::string name = Numbered(kSnapshotPrefix, sequence_);
+  const std::string name = Numbered(keys_.snapshot_prefix, sequence_);
   RETURN_IF_ERROR(objects_->Put(name, bytes));
   snapshot_bytes_ = BytesOnDisk(static_cast<int64_t>(bytes.size()));
   log_bytes_ = 0;
-  for (const std::string_view prefix : {kSnapshotPrefix, kLogPrefix}) {
+  for (const std::string_view prefix : {keys_.snapshot_prefix, keys_.log_prefix}) {
     ASSIGN_OR_RETURN(const std::vector<ObjectInfo> objects, objects_->List(std::string(prefix)));
     for (const ObjectInfo& object : objects) {
       const auto number = IdInKey(object.name);

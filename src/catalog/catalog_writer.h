@@ -1,30 +1,46 @@
-// CatalogWriter: the one way to change the catalog. protocol.md, rules 14 and 16.
+// CatalogWriter: the one way to change what the object store can bring back: the catalog, and which segments there are.
+// protocol.md, rules 14 and 16.
 //
-// A change is one transaction that compares the leader's token and the catalog's sequence number, then a copy of it in
-// the object store under that number ("catalog/log/<sequence>"); it is acknowledged after both. What is in the object
-// store can rebuild a lost meta store: from time to time the whole catalog goes to "catalog/snapshot/<sequence>", and the
-// copies up to it are deleted. A new leader, and one whose last change has an unknown fate, first copies what the meta
-// store has and the object store lacks.
+// A change is one transaction that compares the leader's token and a sequence number, then a copy of it in the object
+// store under that number ("catalog/log/<sequence>"); it is acknowledged after both. From time to time all keys go to
+// "catalog/snapshot/<sequence>", and the copies up to it are deleted. A new leader, and one whose last change has an
+// unknown fate, first copies what the meta store has and the object store lacks.
+//
+// A meta store that lacks what the object store has copies of was lost, or is an older one: Recover() brings it up to
+// them before anybody reads it.
 #pragma once
 
 #include <functional>
 
 #include "base/mutex.h"
 #include "catalog/catalog.h"
+#include "meta/keys.h"
 #include "storage/object_store.h"
 
 namespace saker {
 
+// A family of keys with a sequence, and where its copies are. Changes of one family wait for each other, families don't.
+struct CopiedKeys {
+  std::string_view prefix;         // of the keys
+  std::string_view sequence_key;   // its value is the number and the changes it stands for
+  std::string_view log_prefix;     // of objects: a change each
+  std::string_view snapshot_prefix;
+};
+inline constexpr CopiedKeys kCatalogKeys{kCatalogPrefix, kCatalogSequenceKey, "catalog/log/", "catalog/snapshot/"};
+inline constexpr CopiedKeys kSegmentKeys{kSegmentPrefix, kSegmentSequenceKey, "catalog/segment-log/",
+                                         "catalog/segment-snapshot/"};
+
 // Thread-safe.
 class CatalogWriter {
  public:
-  CatalogWriter(MetaStore* store, ObjectStore* objects) : store_(store), objects_(objects) {}
+  CatalogWriter(MetaStore* store, ObjectStore* objects, const CopiedKeys& keys = kCatalogKeys)
+      : keys_(keys), store_(store), objects_(objects) {}
 
   // Reads the sequence, and copies its last change to the object store if it isn't there. kCorrupted if the object store
-  // knows later changes than the meta store. Before the first Commit.
+  // knows later changes than the meta store: see Recover(). Before the first Commit.
   Status Start();
-  // Ops on catalog/… keys; `compares` beyond the sequence and the leader are the caller's. kConflict: one of the caller's
-  // does not hold.
+  // Ops on the family's keys, which are copied, and on others, which are not; `compares` beyond the sequence and the
+  // leader are the caller's. kConflict: one of the caller's does not hold.
   Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops);
   // Reads the collection, lets `change` alter it (its version is raised), writes it back; again if somebody else was
   // faster. kCollectionNotFound if it is gone or a tombstone. `change` may run several times.
@@ -47,9 +63,11 @@ class CatalogWriter {
   Result<Revision> TryCommit(std::vector<Compare> compares, const std::vector<MetaOp>& ops) REQUIRES(mutex_);
   Status Copy(int64_t sequence, const std::vector<MetaOp>& ops) REQUIRES(mutex_);
   Status CheckNotBehind() REQUIRES(mutex_);
+  std::vector<MetaOp> Copied(const std::vector<MetaOp>& ops) const;
   void SnapshotIfWorthIt(Revision revision) REQUIRES(mutex_);
   Status Snapshot(Revision revision) REQUIRES(mutex_);
 
+  const CopiedKeys keys_;
   MetaStore* const store_;
   ObjectStore* const objects_;
   Mutex mutex_;
@@ -61,7 +79,15 @@ class CatalogWriter {
   std::function<std::vector<Compare>()> fence_ GUARDED_BY(mutex_);
 };
 
-// The changes of one catalog sequence number, as they are stored.
+// Brings a meta store that was lost, or is older than the object store's copies, up to them: all keys of both families.
+// Ids go on far above all that may have been handed out. Nothing happens if the store lacks nothing. Nobody may read or
+// write the store meanwhile in this process; another process that recovers it at the same time does the same, and the
+// last step is one of them's alone. A crash in between leaves a store that is still behind.
+//
+// Returns how many keys were written; kCorrupted if a copy is damaged or missing (the message names it).
+Result<int64_t> Recover(MetaStore* store, ObjectStore* objects);
+
+// The changes of one sequence number, as they are stored.
 std::string EncodeChanges(const std::vector<MetaOp>& ops);
 Result<std::vector<MetaOp>> DecodeChanges(std::string_view bytes);
 

@@ -55,6 +55,7 @@ class CoordTest : public testing::Test {
  protected:
   CoordTest() {
     EXPECT_TRUE(writer_.Start().ok());
+    EXPECT_TRUE(segments_.Start().ok());
     peers_.datanode = &node_;
     stores_.Put(ModelCollection(false, schema_));
   }
@@ -69,6 +70,7 @@ class CoordTest : public testing::Test {
     CoordinatorDeps deps;
     deps.catalog = stores_.catalog.get();
     deps.writer = &writer_;
+    deps.segments = &segments_;
     deps.meta = stores_.meta.get();
     deps.objects = stores_.objects.get();
     deps.peers = &peers_;
@@ -131,6 +133,7 @@ class CoordTest : public testing::Test {
   TestDirectory directory_;
   NodeStores stores_{directory_.path()};
   CatalogWriter writer_{stores_.meta.get(), stores_.objects.get()};
+  CatalogWriter segments_{stores_.meta.get(), stores_.objects.get(), kSegmentKeys};
   TestPeers peers_;
   ToldDataNode node_;
   const SchemaPtr schema_ = ModelSchema(false);

@@ -11,7 +11,8 @@ Result<Revision> Coordinator::Commit(std::vector<Compare> compares, std::vector<
   if (deps_.fence) {
     for (Compare& compare : deps_.fence()) compares.push_back(std::move(compare));
   }
-  return deps_.meta->Commit(compares, ops);
+  const bool of_segments = std::any_of(ops.begin(), ops.end(), [](const MetaOp& op) { return op.key.starts_with(kSegmentPrefix); });
+  return of_segments ? deps_.segments->Commit(std::move(compares), std::move(ops)) : deps_.meta->Commit(compares, ops);
 }
 
 Status Coordinator::UpdateSegment(CollectionId collection, SegmentId segment,

@@ -13,7 +13,8 @@ namespace saker {
 
 struct CoordinatorDeps {
   Catalog* catalog = nullptr;        // started with segments
-  CatalogWriter* writer = nullptr;
+  CatalogWriter* writer = nullptr;    // of the catalog
+  CatalogWriter* segments = nullptr;  // of segment/… keys
   MetaStore* meta = nullptr;
   ObjectStore* objects = nullptr;
   Peers* peers = nullptr;
@@ -33,6 +34,7 @@ class Coordinator {
   // To be tried again by somebody's timer after the meta store or the disk refused.
   static constexpr std::chrono::milliseconds kRetry{1'000};
 
+  // A change of segments is copied to the object store before this returns.
   Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) const;
   // Reads the segment's key, lets `change` alter it, and writes it back if that returns true; again if somebody else was
   // faster. kIoKeyNotFound if there is none.

@@ -13,8 +13,6 @@ namespace {
 
 constexpr int64_t kReplayReadBytes = 8 << 20;
 constexpr auto kCatalogWait = std::chrono::milliseconds(10'000);
-// A ceiling is kept this far ahead of what was asked for, so that reads rarely have to raise it.
-constexpr int64_t kCeilingStepMs = 60'000;
 
 }  // namespace
 
@@ -76,7 +74,7 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
   channel.serving = false;
   Timestamp seen = 0;
   Status status;
-  const Timestamp ceiling = MakeTimestamp(UnixMs(clock_.Now()) + kCeilingStepMs);
+  const Timestamp ceiling = CeilingFor(clock_.Now());
   const auto fence = deps_.log->Fence(assignment.channel, assignment.epoch, Encode(CeilingRecord{ceiling}));
   if (fence.ok()) {
     channel.epoch = assignment.epoch;
@@ -112,9 +110,12 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     // that were stamped before and are still on their way: reads and followers must not overtake those.
     MutexLock lock(append_mutex_);
     const Timestamp now = clock_.Next();
+    const Timestamp raised = std::max(ceiling, CeilingFor(now));
+    channel.ceiling = ceiling;
+    const int64_t begun_us = MonotonicUs();
     std::vector<LogAppend> record;
-    record.push_back({assignment.channel, assignment.epoch, Encode(CeilingRecord{now})});
-    Append(std::move(record), [this, now, &channel, id = assignment.channel](const Result<std::vector<LogOffset>>& offsets) {
+    record.push_back({assignment.channel, assignment.epoch, Encode(CeilingRecord{raised})});
+    Append(std::move(record), [=, this, &channel, id = assignment.channel](const Result<std::vector<LogOffset>>& offsets) {
       // On a full disk reads go on: nothing is stamped that this record would have to precede, and it had its turn.
       const bool refused = offsets.status().code() == ErrorCode::kDiskLimitExceeded;
       if (!offsets.ok()) LogError("channel {}: its first record after the fence failed: {}", id, offsets.status().ToString());
@@ -122,7 +123,11 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
         if (offsets.status().code() != ErrorCode::kSuperseded) ReportLost(id);
         return;
       }
-      if (!refused) channel.applied = offsets->front() + 1;
+      if (!refused) {
+        channel.applied = offsets->front() + 1;
+        channel.ceiling = raised;
+        Proved(id, begun_us);
+      }
       RaiseApplied(now);
       channel.serving = true;
       loop_->Poke();

@@ -23,6 +23,8 @@ struct DataNodeSettings {
   int64_t channel_unflushed_bytes = 256 << 20;   // a channel with more is flushed; writes are refused beyond twice it
   int64_t segment_bytes = 1024 << 20;            // a growing segment with more is sealed
   std::chrono::milliseconds flush_age{600'000};  // rows unflushed for longer are flushed
+  // Reads that needn't be strong trust a proof of ownership this long; see protocol.md rule 3.
+  std::chrono::milliseconds proof_age{5'000};
 };
 
 struct DataNodeDeps {
@@ -64,6 +66,13 @@ class DataNodeRole : public DataNode {
     std::atomic<LogOffset> applied{0};    // offset after the last applied record
     std::atomic<LogOffset> checkpoint{0}; // what the log was last truncated to
     std::atomic<int64_t> unflushed_bytes{0};
+    std::atomic<Timestamp> ceiling{0};    // logged: reads here happen at or below, a successor stamps above
+    std::atomic<int64_t> proved_us{0};    // when an append that succeeded was begun: the channel was ours then
+  };
+  // Reads that wait for a proof of ownership; they share the next one.
+  struct Proof {
+    bool under_way = false;
+    std::vector<std::function<void(const Status&)>> waiting;
   };
   struct Pending;                         // a write on its way through the log
   struct OpenSegment {
@@ -93,6 +102,11 @@ class DataNodeRole : public DataNode {
   Result<std::vector<Epoch>> ServedEpochs(const std::vector<ChannelId>& channels) const;
   Status CheckEpochs(const std::vector<ChannelId>& channels, const std::vector<Epoch>& epochs) const;
   Result<std::vector<std::shared_ptr<GrowingSegment>>> SegmentsFor(const GrowingLeg& leg) const;
+  void RaiseCeilings(const ReadPointRequest& request, Timestamp to, Callback<ReadPoint> done);
+  Timestamp CeilingFor(Timestamp ts) const;
+  void ProveOwnership(const std::vector<ChannelId>& channels, ConsistencyLevel level, std::function<void(const Status&)> done);
+  void StartProof(ChannelId channel);
+  void Proved(ChannelId channel, int64_t begun_us);
 
   // Ownership.
   std::chrono::milliseconds Reconcile();
@@ -152,6 +166,9 @@ class DataNodeRole : public DataNode {
   // Segments that were committed, but served nowhere, when this node took their channel over: there is no growing copy
   // any more, so reads have to wait for a route that has them.
   std::map<CollectionId, std::set<SegmentId>> awaited_ GUARDED_BY(shards_mutex_);
+
+  Mutex proofs_mutex_;
+  std::map<ChannelId, Proof> proofs_ GUARDED_BY(proofs_mutex_);
 
   Mutex channels_mutex_;  // guards Channel::taking_over and epochs while they change
 

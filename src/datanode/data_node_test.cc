@@ -31,7 +31,9 @@ class FaultyLog final : public Log {
   explicit FaultyLog(std::unique_ptr<Log> real) : real_(std::move(real)) {}
 
   int channel_count() const override { return real_->channel_count(); }
+  bool exclusive() const override { return !shared; }
   void Append(std::vector<LogAppend> records, Appended done) override {
+    ++appends;
     switch (fault.load()) {
       case Fault::kNone:
         return real_->Append(std::move(records), std::move(done));
@@ -57,6 +59,8 @@ class FaultyLog final : public Log {
   int64_t size_bytes() const override { return real_->size_bytes(); }
 
   std::atomic<Fault> fault{Fault::kNone};
+  std::atomic<bool> shared{false};  // others could append too, as with Kafka
+  std::atomic<int> appends{0};
   // Set before the node starts.
   std::function<void(ChannelId, LogOffset)> before_read;
   int64_t read_bytes = 0;
@@ -293,6 +297,9 @@ class DataNodeTest : public testing::Test {
 
   // ---- reading
 
+  Result<ReadPoint> BeginRead(ConsistencyLevel level, ChannelId channel = 0) {
+    return WaitFor<ReadPoint>([&](auto done) { node().BeginRead({kModelCollection, {channel}, level, 0}, done); });
+  }
   Timestamp ReadPointNow(ChannelId channel = 0, Timestamp at_least = 0) {
     const auto point = WaitFor<ReadPoint>([&](auto done) {
       node().BeginRead({kModelCollection, {channel}, ConsistencyLevel::kStrong, at_least}, done);
@@ -814,6 +821,78 @@ TEST_F(DataNodeTest, TheLogIsCutOnlyUpToWhatIsStillNeeded) {
   Restart();
   EXPECT_EQ(Everything().size(), 120u);
   EXPECT_EQ(Everything(kSecondCollection).size(), 121u);
+}
+
+// ---- what was served stays served
+
+TEST_F(DataNodeTest, AReadAboveTheChannelsCeilingLogsAHigherOneFirst) {
+  const Timestamp far = ReadPointNow(0) + MakeTimestamp(3'600'000);
+  ASSERT_GE(ReadPointNow(0, far), far);  // an hour ahead, which channel 1's log knows nothing of
+  const int before = log().appends;
+  const Timestamp served = ReadPointNow(1);
+  EXPECT_GE(served, far);
+  EXPECT_EQ(log().appends, before + 1);
+  EXPECT_EQ(ReadPointNow(1), served);
+  EXPECT_EQ(log().appends, before + 1) << "the ceiling is ahead";
+  const auto records = log().Read(1, *log().Begin(1), 1 << 20);
+  ASSERT_TRUE(records.ok());
+  const auto ceiling = DecodeCeiling(records->back().payload);
+  ASSERT_TRUE(ceiling.ok());
+  EXPECT_GE(ceiling->ceiling, served);
+}
+
+TEST_F(DataNodeTest, AFullDiskDoesNotKeepFromReading) {
+  Insert({{1, "a"}});
+  const Timestamp far = ReadPointNow(0) + MakeTimestamp(3'600'000);
+  ASSERT_GE(ReadPointNow(0, far), far);
+  log().fault = FaultyLog::Fault::kRefused;
+  EXPECT_GE(ReadPointNow(1), far);
+  log().fault = FaultyLog::Fault::kNone;
+}
+
+// ---- proofs of ownership
+
+TEST_F(DataNodeTest, AStrongReadProvesOwnershipOfASharedLog) {
+  log().shared = true;
+  ASSERT_TRUE(BeginRead(ConsistencyLevel::kStrong).ok());
+  const int before = log().appends;
+  ASSERT_TRUE(BeginRead(ConsistencyLevel::kEventually).ok());
+  ASSERT_TRUE(BeginRead(ConsistencyLevel::kBounded).ok());
+  ASSERT_TRUE(BeginRead(ConsistencyLevel::kSession).ok());
+  EXPECT_EQ(log().appends, before) << "the last proof is young enough";
+  ASSERT_TRUE(BeginRead(ConsistencyLevel::kStrong).ok());
+  EXPECT_EQ(log().appends, before + 1);
+  Insert({{1, "a"}});
+  const int written = log().appends;
+  ASSERT_TRUE(BeginRead(ConsistencyLevel::kBounded).ok());
+  EXPECT_EQ(log().appends, written) << "a write proves it too";
+}
+
+TEST_F(DataNodeTest, ReadsThatWaitShareAProof) {
+  log().shared = true;
+  const int before = log().appends;
+  std::atomic<int> answered{0};
+  for (int i = 0; i < 200; ++i) {
+    node().BeginRead({kModelCollection, {0, 1}, ConsistencyLevel::kStrong, 0}, [&](const Result<ReadPoint>& point) {
+      EXPECT_TRUE(point.ok()) << point.status().ToString();
+      ++answered;
+    });
+  }
+  ASSERT_TRUE(Eventually([&] { return answered == 200; }));
+  EXPECT_LT(log().appends - before, 200);
+}
+
+TEST_F(DataNodeTest, AReplacedOwnerServesNoStrongReadAndOthersNotForLong) {
+  ProcessOptions options;
+  options.settings.proof_age = std::chrono::milliseconds(300);
+  Restart(options);
+  Insert({{1, "a"}});
+  log().shared = true;
+  ASSERT_TRUE(log().Fence(0, 70, Encode(CeilingRecord{})).ok());
+  EXPECT_TRUE(BeginRead(ConsistencyLevel::kEventually).ok());
+  EXPECT_TRUE(Eventually([&] { return !BeginRead(ConsistencyLevel::kBounded).ok(); }));
+  EXPECT_EQ(BeginRead(ConsistencyLevel::kEventually).status().code(), ErrorCode::kChannelNotAvailable) << "it has stepped down";
+  EXPECT_TRUE(BeginRead(ConsistencyLevel::kStrong, 1).ok());
 }
 
 // ---- owners

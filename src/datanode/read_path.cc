@@ -1,5 +1,6 @@
 // Reads of growing segments and the stream of deletes.
 #include <algorithm>
+#include <utility>
 
 #include "datanode/data_node_role.h"
 
@@ -27,28 +28,127 @@ Status DataNodeRole::CheckEpochs(const std::vector<ChannelId>& channels, const s
   return {ErrorCode::kChannelNotAvailable, "the channels were taken over again while they were read; retry"};
 }
 
-// Strong needs a proof of ownership that is younger than the request (protocol.md, rule 3): with the embedded log that
-// is the lock on its directory, held as long as the process lives. All levels then read the same way: at what has been
-// applied, which includes all that was acknowledged.
+// Everything that was acknowledged is at or before `applied_ts_`, and nothing will be stamped at or below it: all levels
+// read there. What the levels differ in is how old the proof may be that this node still owns the channels: strong needs
+// one younger than the request, eventually none (protocol.md, rule 3).
 void DataNodeRole::BeginRead(const ReadPointRequest& request, Callback<ReadPoint> done) {
   if (Status status = CheckServing(request.channels); !status.ok()) return done(status);
   const Timestamp applied = applied_ts_;
   // Before anything later is sealed: who plans by deletes looks at the pins after them.
   if (request.iterator) pins_.Hold(request.collection, request.pinned_at != 0 ? request.pinned_at : applied, MonotonicUs());
-  if (request.at_least <= applied) return done(ReadPoint{applied});
-  // Another owner reads above our clock: log the ceiling, then nothing here is stamped at or below it any more.
+  Timestamp ceiling = kMaxTimestamp;
+  for (const ChannelId channel : request.channels) ceiling = std::min<Timestamp>(ceiling, At(channel).ceiling);
+  // Another owner may read above our clock, or it is long since the channel's ceiling was logged.
+  const Timestamp wanted = std::max(applied, request.at_least);
+  if (request.at_least > applied || wanted > ceiling) return RaiseCeilings(request, wanted, std::move(done));
+  ProveOwnership(request.channels, request.level, [this, applied, ceiling, done = std::move(done)](const Status& owned) {
+    if (!owned.ok()) return done(owned);
+    done(ReadPoint{std::max(applied, std::min<Timestamp>(applied_ts_, ceiling))});
+  });
+}
+
+// Some way ahead, so that reads rarely have to raise it. A clock that is ahead of the wall's, because it goes on above
+// an earlier owner's ceiling, is not driven further ahead with each change of owner.
+Timestamp DataNodeRole::CeilingFor(Timestamp ts) const {
+  constexpr int64_t kStepMs = 10'000;
+  return MakeTimestamp(std::max(WallMs() + kStepMs, UnixMs(ts) + 1));
+}
+
+// Logs a ceiling at or above `to`; the records prove the ownership as well.
+void DataNodeRole::RaiseCeilings(const ReadPointRequest& request, Timestamp to, Callback<ReadPoint> done) {
+  const int64_t begun_us = MonotonicUs();
   MutexLock lock(append_mutex_);
   clock_.Observe(request.at_least);
+  const Timestamp raised = CeilingFor(to);
   std::vector<LogAppend> appends;
   for (const ChannelId channel : request.channels) {
-    appends.push_back({channel, At(channel).epoch, Encode(CeilingRecord{request.at_least})});
+    appends.push_back({channel, At(channel).epoch, Encode(CeilingRecord{raised})});
   }
-  Append(std::move(appends), [this, request, done = std::move(done)](const Result<std::vector<LogOffset>>& offsets) {
-    if (!offsets.ok()) return done(offsets.status());
-    for (size_t i = 0; i < request.channels.size(); ++i) At(request.channels[i]).applied = (*offsets)[i] + 1;
+  const Timestamp applied = applied_ts_;
+  Append(std::move(appends), [=, this, done = std::move(done)](const Result<std::vector<LogOffset>>& offsets) {
+    // On a full disk reads go on: nothing is stamped that this record would have to precede.
+    const bool refused = offsets.status().code() == ErrorCode::kDiskLimitExceeded;
+    if (refused && request.at_least <= applied) return done(ReadPoint{applied});
+    if (!offsets.ok()) {
+      AppendFailed(request.channels, offsets.status());
+      return done(offsets.status());
+    }
+    for (size_t i = 0; i < request.channels.size(); ++i) {
+      Channel& channel = At(request.channels[i]);
+      channel.applied = (*offsets)[i] + 1;
+      channel.ceiling = std::max<Timestamp>(channel.ceiling, raised);
+      Proved(request.channels[i], begun_us);
+    }
     RaiseApplied(request.at_least);
-    done(ReadPoint{applied_ts_});
+    done(ReadPoint{std::min<Timestamp>(applied_ts_, raised)});
   });
+}
+
+void DataNodeRole::ProveOwnership(const std::vector<ChannelId>& channels, ConsistencyLevel level,
+                                  std::function<void(const Status&)> done) {
+  if (deps_.log->exclusive() || level == ConsistencyLevel::kEventually) return done({});
+  const int64_t trusted_us = level == ConsistencyLevel::kStrong ? 0 : settings_.proof_age.count() * 1000;
+  std::vector<ChannelId> unproved;
+  for (const ChannelId channel : channels) {
+    if (MonotonicUs() - At(channel).proved_us >= trusted_us) unproved.push_back(channel);
+  }
+  if (unproved.empty()) return done({});
+  struct Round {
+    std::atomic<size_t> left;
+    Mutex mutex;
+    Status failed;
+  };
+  auto round = std::make_shared<Round>();
+  round->left = unproved.size();
+  const auto proved = [round, done = std::move(done)](const Status& status) {
+    if (!status.ok()) {
+      MutexLock lock(round->mutex);
+      round->failed = status;
+    }
+    if (round->left.fetch_sub(1, std::memory_order_acq_rel) == 1) done(round->failed);
+  };
+  for (const ChannelId channel : unproved) {
+    bool start = false;
+    {
+      MutexLock lock(proofs_mutex_);
+      Proof& proof = proofs_[channel];
+      proof.waiting.push_back(proved);
+      start = !std::exchange(proof.under_way, true);
+    }
+    if (start) StartProof(channel);
+  }
+}
+
+// A record that says nothing, for all who wait at this moment; who comes later waits for the next one.
+void DataNodeRole::StartProof(ChannelId channel) {
+  std::vector<std::function<void(const Status&)>> waiting;
+  {
+    MutexLock lock(proofs_mutex_);
+    waiting.swap(proofs_[channel].waiting);
+    if (waiting.empty()) {
+      proofs_[channel].under_way = false;
+      return;
+    }
+  }
+  const int64_t begun_us = MonotonicUs();
+  MutexLock lock(append_mutex_);
+  std::vector<LogAppend> record;
+  record.push_back({channel, At(channel).epoch, Encode(CeilingRecord{At(channel).ceiling})});
+  Append(std::move(record), [=, this](const Result<std::vector<LogOffset>>& offsets) {
+    if (offsets.ok()) {
+      At(channel).applied = offsets->front() + 1;
+      Proved(channel, begun_us);
+    } else {
+      AppendFailed({channel}, offsets.status());
+    }
+    for (const auto& answer : waiting) answer(offsets.status());
+    StartProof(channel);
+  });
+}
+
+void DataNodeRole::Proved(ChannelId channel, int64_t begun_us) {
+  auto& proved = At(channel).proved_us;
+  if (begun_us > proved) proved = begun_us;  // only the strand writes it
 }
 
 Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(const GrowingLeg& leg) const {

@@ -21,6 +21,7 @@ struct DataNodeRole::Pending {
   CollectionPtr collection;
   uint64_t batch_id = 0;
   Timestamp ts = 0;
+  int64_t begun_us = 0;  // when it was handed to the log
   std::vector<ChannelId> channels;
   std::vector<WriteRecord> records;
   std::vector<EncodedWrite> encoded;
@@ -70,6 +71,7 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
         appends.push_back({pending->channels[i], At(pending->channels[i]).epoch, pending->encoded[i].Take()});
       }
       under_way_.try_emplace(request.batch_id);
+      pending->begun_us = MonotonicUs();
       Append(std::move(appends), [this, pending](Result<std::vector<LogOffset>> offsets) {
         if (!offsets.ok()) {
           AppendFailed(pending->channels, offsets.status());
@@ -159,6 +161,7 @@ void DataNodeRole::Apply(Pending& pending, const std::vector<LogOffset>& offsets
       pressure = pressure || channel.unflushed_bytes > settings_.channel_unflushed_bytes;
     }
     channel.applied = offsets[i] + 1;
+    Proved(id, pending.begun_us);
   }
   RaiseApplied(pending.ts);
   if (pressure || !aging_.exchange(true)) loop_->Poke();

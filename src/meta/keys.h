@@ -13,6 +13,7 @@ namespace saker {
 inline constexpr std::string_view kClusterIdKey = "cluster/id";
 inline constexpr std::string_view kNextIdKey = "id/next";
 inline constexpr std::string_view kCatalogSequenceKey = "catalog/seq";
+inline constexpr std::string_view kSegmentSequenceKey = "segment-seq";
 
 inline constexpr std::string_view kCatalogPrefix = "catalog/";
 inline constexpr std::string_view kDatabasePrefix = "catalog/database/";

@@ -237,6 +237,7 @@ void ReadOperation::Begin(ConsistencyLevel level, Timestamp at_least, bool last_
   auto round = std::make_shared<Round>();
   const size_t owners = route_.owners.size();
   round->left = owners;
+  const std::thread::id caller = std::this_thread::get_id();
   for (size_t i = 0; i < owners; ++i) {
     ReadPointRequest request;
     request.collection = collection_->id;
@@ -245,7 +246,7 @@ void ReadOperation::Begin(ConsistencyLevel level, Timestamp at_least, bool last_
     request.at_least = at_least;
     request.iterator = iterator_;
     request.pinned_at = pinned_ ? consistency_.guarantee_ts : 0;
-    auto answer = [self = shared_from_this(), round, level, last_try](Result<ReadPoint> point) {
+    auto answer = [self = shared_from_this(), round, level, last_try, caller](Result<ReadPoint> point) {
       {
         MutexLock lock(round->mutex);
         if (point.ok()) {
@@ -259,7 +260,9 @@ void ReadOperation::Begin(ConsistencyLevel level, Timestamp at_least, bool last_
       if (!round->failed.ok()) return self->Failed(round->failed);
       // Owners that lag behind the highest clock must know where the read happens before it happens.
       if (round->lowest != round->highest) return self->Begin(level, round->highest, last_try);
-      self->Begun(level, round->highest, last_try);
+      if (std::this_thread::get_id() == caller) return self->Begun(level, round->highest, last_try);
+      // An owner's thread, which has other things to do than to search.
+      self->proxy_->search_pool()->Post([self, level, ts = round->highest, last_try] { self->Begun(level, ts, last_try); });
     };
     DataNode* node = proxy_->peers()->data_node(route_.owners[i].node);
     if (node == nullptr) {

@@ -94,6 +94,7 @@ struct Standalone::State {
   std::unique_ptr<IdAllocator> ids;
   std::unique_ptr<Catalog> catalog;
   std::unique_ptr<CatalogWriter> writer;
+  std::unique_ptr<CatalogWriter> segments;
   InProcessPeers peers;
   std::unique_ptr<SessionView> sessions_view;
   std::vector<std::unique_ptr<Session>> sessions;
@@ -127,10 +128,14 @@ Status Standalone::State::Open() {
   log_settings.reserve_bytes = config.disk_reserve_mb << 20;
   ASSIGN_OR_RETURN(log, OpenFileLog(log_settings));
 
+  // A lost meta store is never taken for an empty database.
+  RETURN_IF_ERROR(Recover(meta.get(), objects.get()).status().WithContext("recovering the meta store from the object store's copies"));
   ids = std::make_unique<IdAllocator>(meta.get());
   catalog = std::make_unique<Catalog>(meta.get(), control.get(), timer.get());
   RETURN_IF_ERROR(catalog->Start(/*with_segments=*/true));
   writer = std::make_unique<CatalogWriter>(meta.get(), objects.get());
+  segments = std::make_unique<CatalogWriter>(meta.get(), objects.get(), kSegmentKeys);
+  RETURN_IF_ERROR(segments->Start());
   return {};
 }
 
@@ -164,6 +169,7 @@ CoordinatorDeps Standalone::State::DepsFor(const std::string& role) {
   CoordinatorDeps deps;
   deps.catalog = catalog.get();
   deps.writer = writer.get();
+  deps.segments = segments.get();
   deps.meta = meta.get();
   deps.objects = objects.get();
   deps.peers = &peers;
@@ -316,6 +322,7 @@ void Standalone::State::Stop() {
   if (catalog) catalog->Stop();
   catalog.reset();
   writer.reset();
+  segments.reset();
   objects.reset();
   meta.reset();
 }

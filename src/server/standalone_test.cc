@@ -481,6 +481,35 @@ TEST_F(StandaloneTest, WhatIsDroppedGoesFromTheDisk) {
   EXPECT_EQ(Bytes("objects/segments") + Bytes("objects/indexes"), kept);
 }
 
+// The meta store's files are gone: nothing is served as empty, and nothing that was acknowledged is missing.
+TEST_F(StandaloneTest, ALostMetaStoreComesBackFromTheObjectStore) {
+  MakeLoaded("c");
+  ASSERT_EQ(server().Insert("c", Range(0, 2'000)), 0);
+  server().Flush("c");
+  server().Settle("c");
+  ASSERT_EQ(server().Insert("c", Range(2'000, 500)), 0);  // in the log only
+  ASSERT_EQ(server().Delete("c", "id in [5, 2005]"), 0);
+  Values expected = Range(0, 2'500);
+  expected.erase(5);
+  expected.erase(2'005);
+  server_.reset();
+  fs::remove_all(directory_ / "meta");
+  Restart();
+  ASSERT_TRUE(Eventually([&] { return server().LoadState("c") == wire::common::LoadStateLoaded; }));
+  EXPECT_EQ(Differences(server().All("c"), expected), "");
+  EXPECT_THAT(server().Nearest("c", 123, 1), ElementsAre(123));
+  // It goes on from there, also beside what was there before.
+  ASSERT_EQ(server().Create("d"), 0);
+  ASSERT_EQ(server().Upsert("c", {{8, 80}}), 0);
+  expected[8] = 80;
+  server().Flush("c");
+  server().Settle("c");
+  EXPECT_EQ(Differences(server().All("c"), expected), "");
+  Restart();
+  ASSERT_TRUE(Eventually([&] { return server().LoadState("c") == wire::common::LoadStateLoaded; }));
+  EXPECT_EQ(Differences(server().All("c"), expected), "");
+}
+
 TEST_F(StandaloneTest, CompactionGivesBackWhatIsDeleted) {
   MakeLoaded("c", 1);
   for (int i = 0; i < 6; ++i) {

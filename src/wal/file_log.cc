@@ -77,6 +77,7 @@ class FileLog final : public Log {
     return {};
   }
 
+  bool exclusive() const override { return true; }
   int channel_count() const override { return settings_.channels; }
 
   void Append(std::vector<LogAppend> records, Appended done) override {

@@ -45,6 +45,9 @@ class Log {
 
   virtual ~Log() = default;
   virtual int channel_count() const = 0;
+  // Whether nobody else can append as long as this is open (the embedded log's directory lock). Otherwise only an
+  // append that succeeded proves that a channel is still its owner's.
+  virtual bool exclusive() const { return false; }
   // Appends the records of one request. Embedded: all of them or none, whatever the channels. Kafka: each on its own.
   // Calls made one after another land in that order in every channel. Fails with kSuperseded (a higher fence stands),
   // kDiskLimitExceeded (refused before anything was written), kIoFailed (fate unknown: fence again before going on).
