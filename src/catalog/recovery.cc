@@ -157,8 +157,9 @@ Status RaiseIds(MetaStore* store, int64_t above) {
 
 // Of one family; `highest`: of the ids its keys name.
 Result<int64_t> RecoverFamily(MetaStore* store, ObjectStore* objects, const CopiedKeys& family) {
-  ASSIGN_OR_RETURN(const Present present, ReadPresent(store, family));
+  // The copies first: a store that is ahead of them is one that is being written.
   ASSIGN_OR_RETURN(const CopiedState copied, ReadCopies(objects, family));
+  ASSIGN_OR_RETURN(const Present present, ReadPresent(store, family));
   if (copied.sequence <= present.sequence) return 0;
   RETURN_IF_ERROR(RaiseIds(store, std::max(HighestId(copied.keys), HighestId(present.keys))));
   const std::vector<MetaOp> ops = Difference(present.keys, copied.keys);
