@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "storage/mapped_file.h"
 #include "storage/object_name.h"
 #include "storage/object_store.h"
 
@@ -43,21 +43,6 @@ bool IsBelowFile(const std::string& path, const std::string& root) {
   }
   return false;
 }
-
-class MappedFile final : public MappedObject {
- public:
-  MappedFile(std::string name, void* start, size_t size) : name_(std::move(name)), start_(start), size_(size) {}
-  ~MappedFile() override {
-    if (start_ != nullptr) ::munmap(start_, size_);
-  }
-  std::string_view bytes() const override { return {static_cast<const char*>(start_), size_}; }
-  const std::string& name() const override { return name_; }
-
- private:
-  const std::string name_;
-  void* const start_;
-  const size_t size_;
-};
 
 // The directory's side of object names: making directories durable, and removing them when they are empty.
 class Directories {
@@ -318,14 +303,7 @@ class DirectoryStore final : public ObjectStore {
 
   Result<std::shared_ptr<const MappedObject>> Map(const std::string& name) override {
     ASSIGN_OR_RETURN(const File file, OpenObject(name));
-    ASSIGN_OR_RETURN(const int64_t size, file.Size());
-    void* start = nullptr;
-    if (size > 0) {
-      start = ::mmap(nullptr, static_cast<size_t>(size), PROT_READ, MAP_SHARED, file.fd(), 0);
-      if (start == MAP_FAILED) return ErrnoStatus("map", file.path(), errno);
-    }
-    return std::shared_ptr<const MappedObject>(
-        std::make_shared<MappedFile>(name, start, static_cast<size_t>(size)));
+    return MapFile(name, file);
   }
 
   Result<std::vector<ObjectInfo>> List(const std::string& prefix) override {
