@@ -65,10 +65,16 @@ void DataNodeRole::RaiseCeilings(const ReadPointRequest& request, Timestamp to, 
     appends.push_back({channel, At(channel).epoch, Encode(CeilingRecord{raised})});
   }
   const Timestamp applied = applied_ts_;
+  Timestamp before = kMaxTimestamp;
+  for (const ChannelId channel : request.channels) before = std::min<Timestamp>(before, At(channel).ceiling);
   Append(std::move(appends), [=, this, done = std::move(done)](const Result<std::vector<LogOffset>>& offsets) {
     // On a full disk reads go on: nothing is stamped that this record would have to precede.
     const bool refused = offsets.status().code() == ErrorCode::kDiskLimitExceeded;
     if (refused && request.at_least <= applied) return done(ReadPoint{applied});
+    // Without the log what is there can still be read, as it was up to the last ceiling.
+    if (!offsets.ok() && request.level == ConsistencyLevel::kEventually && request.at_least == 0) {
+      return done(ReadPoint{std::min(applied, before)});
+    }
     if (!offsets.ok()) {
       AppendFailed(request.channels, offsets.status());
       return done(offsets.status());

@@ -424,6 +424,34 @@ TEST_F(FileLogTest, SettingsAreChecked) {
   EXPECT_FALSE(OpenFileLog(settings).ok());
 }
 
+// The directory's lock makes all writers one.
+TEST_F(FileLogTest, GoesOnAtTheStandingEpochWhenOpenedAnew) {
+  auto log = OpenSmall();
+  ASSERT_TRUE(log->Fence(0, 9, "").ok());
+  for (int round = 0; round < 3; ++round) {
+    log.reset();
+    log = OpenSmall();
+    EXPECT_TRUE(AppendAndWait(*log, {{0, 9, "on"}}).ok());
+    EXPECT_TRUE(AppendAndWait(*log, {{1, 0, "never fenced"}}).ok());
+  }
+  EXPECT_EQ(Payloads(ReadAll(*log, 0, 0)), (PayloadList{"on", "on", "on"}));
+}
+
+TEST_F(FileLogTest, ATruncationTakesNoOffset) {
+  auto log = OpenSmall();
+  ASSERT_TRUE(log->Fence(0, 2, "").ok());
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(AppendAndWait(*log, {{0, 2, "x"}}).ok());
+  const LogOffset end = *log->End(0);
+  ASSERT_TRUE(log->Truncate(0, end, 2).ok());
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(*log->Begin(0), end);
+    EXPECT_EQ(*log->End(0), end);
+    log.reset();
+    log = OpenSmall();
+  }
+  EXPECT_EQ(AppendAndWait(*log, {{0, 2, "next"}})->at(0), end);
+}
+
 TEST_F(FileLogTest, AnEpochMustFenceBeforeItAppends) {
   const auto log = OpenSmall();
   EXPECT_EQ(AppendAndWait(*log, {{0, 2, "x"}}).status().code(), ErrorCode::kParameterInvalid);
