@@ -71,7 +71,7 @@ Result<std::vector<MetaOp>> DecodeChanges(std::string_view bytes) {
   return ops;
 }
 
-Status CatalogWriter::Start() {
+Status CopiedSequence::Start() {
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(CatchUp());
   RETURN_IF_ERROR(CheckNotBehind());
@@ -83,7 +83,7 @@ Status CatalogWriter::Start() {
 
 // A change is in the meta store before it is copied: copies of later ones mean that the meta store has lost some. To go
 // on would number two changes alike, and take the files of segments it no longer knows for garbage.
-Status CatalogWriter::CheckNotBehind() {
+Status CopiedSequence::CheckNotBehind() {
   log_bytes_ = snapshot_bytes_ = 0;
   int64_t copied = 0;
   for (const std::string_view prefix : {keys_.snapshot_prefix, keys_.log_prefix}) {
@@ -102,7 +102,7 @@ Status CatalogWriter::CheckNotBehind() {
 }
 
 // Reads what the last change was and makes sure that it is copied.
-Status CatalogWriter::CatchUp() {
+Status CopiedSequence::CatchUp() {
   auto kv = store_->Get(std::string(keys_.sequence_key));
   if (kv.status().code() == ErrorCode::kIoKeyNotFound) {
     sequence_ = 0;
@@ -122,14 +122,14 @@ Status CatalogWriter::CatchUp() {
   return {};
 }
 
-Status CatalogWriter::Copy(int64_t sequence, const std::vector<MetaOp>& ops) {
+Status CopiedSequence::Copy(int64_t sequence, const std::vector<MetaOp>& ops) {
   const std::string bytes = EncodeChanges(ops);
   const Status status = objects_->PutIfAbsent(Numbered(keys_.log_prefix, sequence), bytes);
   if (status.ok()) log_bytes_ += BytesOnDisk(static_cast<int64_t>(bytes.size()));
   return status.code() == ErrorCode::kAlreadyExists ? Status() : status;
 }
 
-std::vector<MetaOp> CatalogWriter::Copied(const std::vector<MetaOp>& ops) const {
+std::vector<MetaOp> CopiedSequence::Copied(const std::vector<MetaOp>& ops) const {
   std::vector<MetaOp> copied;
   for (const MetaOp& op : ops) {
     if (std::string_view(op.key).starts_with(keys_.prefix)) copied.push_back(op);
@@ -137,12 +137,7 @@ std::vector<MetaOp> CatalogWriter::Copied(const std::vector<MetaOp>& ops) const 
   return copied;
 }
 
-void CatalogWriter::SetFence(std::function<std::vector<Compare>()> fence) {
-  MutexLock lock(mutex_);
-  fence_ = std::move(fence);
-}
-
-Result<Revision> CatalogWriter::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) {
+Result<Revision> CopiedSequence::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) {
   MutexLock lock(mutex_);
   for (int i = 0; i < kMaxTries; ++i) {
     if (in_doubt_) RETURN_IF_ERROR(CatchUp().WithContext("the catalog's last change can't be copied to the object store"));
@@ -165,10 +160,7 @@ Result<Revision> CatalogWriter::Commit(std::vector<Compare> compares, std::vecto
   return Status(ErrorCode::kServiceUnavailable, "the catalog is being changed by others all the time; retry");
 }
 
-Result<Revision> CatalogWriter::TryCommit(std::vector<Compare> compares, const std::vector<MetaOp>& ops) {
-  if (fence_) {
-    for (Compare& compare : fence_()) compares.push_back(std::move(compare));
-  }
+Result<Revision> CopiedSequence::TryCommit(std::vector<Compare> compares, const std::vector<MetaOp>& ops) {
   compares.push_back(Compare::Unchanged(std::string(keys_.sequence_key), sequence_revision_));
   std::vector<MetaOp> with_sequence = ops;
   with_sequence.push_back(MetaOp::Put(std::string(keys_.sequence_key), SequenceValue(sequence_ + 1, Copied(ops))));
@@ -181,14 +173,14 @@ Result<Revision> CatalogWriter::TryCommit(std::vector<Compare> compares, const s
 // ---- snapshots
 
 // What is kept is at most about twice a snapshot, or a few megabytes, however long the catalog has been changed.
-void CatalogWriter::SnapshotIfWorthIt(Revision revision) {
+void CopiedSequence::SnapshotIfWorthIt(Revision revision) {
   if (log_bytes_ < std::max(kWorthASnapshotBytes, 2 * snapshot_bytes_)) return;
   if (const Status status = Snapshot(revision); !status.ok()) {
     LogWarn("a snapshot of the catalog failed, the next change tries again: {}", status.ToString());
   }
 }
 
-Status CatalogWriter::Snapshot(Revision revision) {
+Status CopiedSequence::Snapshot(Revision revision) {
   ASSIGN_OR_RETURN(RangeResult range, store_->Range(std::string(keys_.prefix), revision));
   std::vector<MetaOp> puts;
   for (KeyValue& kv : range.kvs) {
@@ -212,9 +204,16 @@ Status CatalogWriter::Snapshot(Revision revision) {
 
 // ---- read, change, write
 
+Result<Revision> CatalogWriter::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) {
+  if (fence_) {
+    for (Compare& compare : fence_()) compares.push_back(std::move(compare));
+  }
+  return sequence_->Commit(std::move(compares), std::move(ops));
+}
+
 Result<CatalogWriter::Read> CatalogWriter::ReadLiving(CollectionId id) const {
   const Status gone(ErrorCode::kCollectionNotFound, fmt::format("collection not found[collection={}]", id.value));
-  auto kv = store_->Get(CollectionKey(id));
+  auto kv = sequence_->store()->Get(CollectionKey(id));
   if (kv.status().code() == ErrorCode::kIoKeyNotFound) return gone;
   RETURN_IF_ERROR(kv.status());
   ASSIGN_OR_RETURN(Collection collection, DecodeCollection(kv->value));

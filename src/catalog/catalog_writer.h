@@ -11,6 +11,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 #include "base/mutex.h"
 #include "catalog/catalog.h"
@@ -30,35 +31,19 @@ inline constexpr CopiedKeys kCatalogKeys{kCatalogPrefix, kCatalogSequenceKey, "c
 inline constexpr CopiedKeys kSegmentKeys{kSegmentPrefix, kSegmentSequenceKey, "catalog/segment-log/",
                                          "catalog/segment-snapshot/"};
 
-// Thread-safe.
-class CatalogWriter {
+// The sequence of one family, and its copies: shared by all writers of a process. Thread-safe.
+class CopiedSequence {
  public:
-  CatalogWriter(MetaStore* store, ObjectStore* objects, const CopiedKeys& keys = kCatalogKeys)
-      : keys_(keys), store_(store), objects_(objects) {}
+  CopiedSequence(MetaStore* store, ObjectStore* objects, const CopiedKeys& keys) : keys_(keys), store_(store), objects_(objects) {}
 
   // Reads the sequence, and copies its last change to the object store if it isn't there. kCorrupted if the object store
-  // knows later changes than the meta store: see Recover(). Before the first Commit.
+  // knows later changes than the meta store: see Recover(). Before the first Commit; again does no harm.
   Status Start();
-  // Ops on the family's keys, which are copied, and on others, which are not; `compares` beyond the sequence and the
-  // leader are the caller's. kConflict: one of the caller's does not hold.
+  // Ops on the family's keys, which are copied, and on others, which are not. kConflict: one of the compares does not hold.
   Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops);
-  // Reads the collection, lets `change` alter it (its version is raised), writes it back; again if somebody else was
-  // faster. kCollectionNotFound if it is gone or a tombstone. `change` may run several times.
-  using Change = std::function<Status(Collection&)>;
-  Result<Revision> Update(CollectionId id, const Change& change, Collection* after = nullptr);
-  // The same for two collections in one transaction.
-  using ChangeBoth = std::function<Status(Collection& first, Collection& second)>;
-  Result<Revision> UpdateBoth(CollectionId first, CollectionId second, const ChangeBoth& change);
-
-  // Compared in every transaction: set by elections.
-  void SetFence(std::function<std::vector<Compare>()> fence);
+  MetaStore* store() const { return store_; }
 
  private:
-  struct Read {
-    Collection collection;
-    Compare unchanged;
-  };
-  Result<Read> ReadLiving(CollectionId id) const;
   Status CatchUp() REQUIRES(mutex_);
   Result<Revision> TryCommit(std::vector<Compare> compares, const std::vector<MetaOp>& ops) REQUIRES(mutex_);
   Status Copy(int64_t sequence, const std::vector<MetaOp>& ops) REQUIRES(mutex_);
@@ -76,7 +61,41 @@ class CatalogWriter {
   bool in_doubt_ GUARDED_BY(mutex_) = true;            // what the sequence is, or whether its change is copied
   int64_t log_bytes_ GUARDED_BY(mutex_) = 0;           // on disk, of the copies since the last snapshot
   int64_t snapshot_bytes_ GUARDED_BY(mutex_) = 0;
-  std::function<std::vector<Compare>()> fence_ GUARDED_BY(mutex_);
+};
+
+// One leader's way to change a family's keys. Thread-safe.
+class CatalogWriter {
+ public:
+  using Fence = std::function<std::vector<Compare>()>;
+
+  // `fence`: compared in every transaction.
+  explicit CatalogWriter(std::shared_ptr<CopiedSequence> sequence, Fence fence = {})
+      : sequence_(std::move(sequence)), fence_(std::move(fence)) {}
+  // With a sequence of its own.
+  CatalogWriter(MetaStore* store, ObjectStore* objects, const CopiedKeys& keys = kCatalogKeys)
+      : CatalogWriter(std::make_shared<CopiedSequence>(store, objects, keys)) {}
+
+  Status Start() { return sequence_->Start(); }
+  // `compares` beyond the sequence and the leader are the caller's. kConflict: one of the caller's or the leader's does
+  // not hold.
+  Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops);
+  // Reads the collection, lets `change` alter it (its version is raised), writes it back; again if somebody else was
+  // faster. kCollectionNotFound if it is gone or a tombstone. `change` may run several times.
+  using Change = std::function<Status(Collection&)>;
+  Result<Revision> Update(CollectionId id, const Change& change, Collection* after = nullptr);
+  // The same for two collections in one transaction.
+  using ChangeBoth = std::function<Status(Collection& first, Collection& second)>;
+  Result<Revision> UpdateBoth(CollectionId first, CollectionId second, const ChangeBoth& change);
+
+ private:
+  struct Read {
+    Collection collection;
+    Compare unchanged;
+  };
+  Result<Read> ReadLiving(CollectionId id) const;
+
+  const std::shared_ptr<CopiedSequence> sequence_;
+  const Fence fence_;
 };
 
 // Brings a meta store that was lost, or is older than the object store's copies, up to them: all keys of both families.

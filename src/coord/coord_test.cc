@@ -55,7 +55,7 @@ class CoordTest : public testing::Test {
  protected:
   CoordTest() {
     EXPECT_TRUE(writer_.Start().ok());
-    EXPECT_TRUE(segments_.Start().ok());
+    EXPECT_TRUE(segment_sequence_->Start().ok());
     peers_.datanode = &node_;
     stores_.Put(ModelCollection(false, schema_));
   }
@@ -69,8 +69,8 @@ class CoordTest : public testing::Test {
   CoordinatorDeps Deps() {
     CoordinatorDeps deps;
     deps.catalog = stores_.catalog.get();
-    deps.writer = &writer_;
-    deps.segments = &segments_;
+    deps.writer = std::make_shared<CatalogWriter>(catalog_sequence_);
+    deps.segments = segment_sequence_;
     deps.meta = stores_.meta.get();
     deps.objects = stores_.objects.get();
     deps.peers = &peers_;
@@ -132,8 +132,11 @@ class CoordTest : public testing::Test {
 
   TestDirectory directory_;
   NodeStores stores_{directory_.path()};
-  CatalogWriter writer_{stores_.meta.get(), stores_.objects.get()};
-  CatalogWriter segments_{stores_.meta.get(), stores_.objects.get(), kSegmentKeys};
+  std::shared_ptr<CopiedSequence> catalog_sequence_ =
+      std::make_shared<CopiedSequence>(stores_.meta.get(), stores_.objects.get(), kCatalogKeys);
+  std::shared_ptr<CopiedSequence> segment_sequence_ =
+      std::make_shared<CopiedSequence>(stores_.meta.get(), stores_.objects.get(), kSegmentKeys);
+  CatalogWriter writer_{catalog_sequence_};
   TestPeers peers_;
   ToldDataNode node_;
   const SchemaPtr schema_ = ModelSchema(false);

@@ -13,8 +13,8 @@ namespace saker {
 
 struct CoordinatorDeps {
   Catalog* catalog = nullptr;        // started with segments
-  CatalogWriter* writer = nullptr;    // of the catalog
-  CatalogWriter* segments = nullptr;  // of segment/… keys
+  std::shared_ptr<CatalogWriter> writer;     // of the catalog, fenced by the same leader key
+  std::shared_ptr<CopiedSequence> segments;  // of segment/… keys
   MetaStore* meta = nullptr;
   ObjectStore* objects = nullptr;
   Peers* peers = nullptr;

@@ -28,6 +28,11 @@ void DataCoordRole::Start() {
   loop_->Poke();
 }
 
+void DataCoordRole::NodesChanged() {
+  dirty_.AddAll();
+  loop_->Poke();
+}
+
 void DataCoordRole::Stop() {
   dirty_.Stop();
   loop_->Stop();

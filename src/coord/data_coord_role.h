@@ -25,6 +25,8 @@ class DataCoordRole : public DataCoord, private Coordinator {
   ~DataCoordRole() override;
   void Start();
   void Stop();
+  // Other nodes are there than before: looks at everything again.
+  void NodesChanged();
 
   Result<FlushResult> Flush(CollectionId collection) override;
   Result<bool> IsFlushed(CollectionId collection, Timestamp flush_ts, const std::vector<SegmentId>& segments) override;

@@ -32,6 +32,11 @@ void IndexCoordRole::Start() {
   loop_->Poke();
 }
 
+void IndexCoordRole::NodesChanged() {
+  dirty_.AddAll();
+  loop_->Poke();
+}
+
 void IndexCoordRole::Stop() {
   dirty_.Stop();
   loop_->Stop();

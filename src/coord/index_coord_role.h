@@ -15,6 +15,8 @@ class IndexCoordRole : public IndexCoord, private Coordinator {
   ~IndexCoordRole() override;
   void Start();
   void Stop();
+  // Other nodes are there than before: looks at everything again.
+  void NodesChanged();
 
   Result<Revision> CreateIndex(CollectionId collection, const IndexMeta& index) override;
   Result<Revision> DropIndex(CollectionId collection, const std::string& index_name) override;

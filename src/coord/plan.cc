@@ -120,10 +120,10 @@ class PlacementPlanner {
   }
 
  private:
-  // Gives the segment living holders, as many as there are replicas (or nodes).
+  // Gives the segment living holders, as many as there are replicas (or nodes). What is part of the route stays part of
+  // it: reads of a segment whose holders are gone wait until another node has loaded it, rather than miss its rows.
   SegmentPlacement Place(SegmentPlacement placed) {
     std::erase_if(placed.nodes, [&](NodeId node) { return !Alive(node); });
-    if (placed.nodes.empty()) placed.serving = false;
     const size_t replicas = std::min<size_t>(in_.nodes.size(), std::max(1, in_.collection->load.replicas));
     while (placed.nodes.size() < replicas) {
       const NodeId node = LeastLoaded(placed.nodes);

@@ -83,6 +83,34 @@ TEST(PlanPlacement, ServesWhatIsReportedAndIsLoadedWhenAllIs) {
   EXPECT_TRUE(plan.write->loaded && plan.write->segments[0].serving && plan.write->segments[1].serving);
 }
 
+// A read never misses rows because the node that served them is gone: it waits for the next one.
+TEST(PlanPlacement, WhatIsServedStaysInTheRouteWhenItsNodeDies) {
+  const Collection collection = Loaded();
+  PlacementInput input;
+  input.collection = &collection;
+  input.segments = List({Rows(1), Rows(2)});
+  Placement placement;
+  placement.collection = collection.id;
+  placement.loaded = true;
+  placement.segments = {{SegmentId(1), {NodeId(1)}, true}, {SegmentId(2), {NodeId(2)}, true}};
+  input.current = &placement;
+  input.nodes = {NodeId(2), NodeId(3)};
+  input.reported[NodeId(2)] = {SegmentId(2)};
+  auto plan = PlanPlacement(input);
+  ASSERT_TRUE(plan.write.has_value());
+  const SegmentPlacement* moved = plan.write->Find(SegmentId(1));
+  ASSERT_NE(moved, nullptr);
+  EXPECT_TRUE(moved->serving);
+  ASSERT_EQ(moved->nodes.size(), 1u);
+  EXPECT_NE(moved->nodes[0], NodeId(1));
+  EXPECT_TRUE(plan.write->loaded);
+  // Nobody is left: the route stays as it is.
+  input.nodes = {};
+  plan = PlanPlacement(input);
+  EXPECT_FALSE(plan.write.has_value());
+  EXPECT_FALSE(plan.remove);
+}
+
 TEST(PlanPlacement, AnEmptyCollectionIsLoadedAtOnce) {
   const Collection collection = Loaded();
   PlacementInput input;

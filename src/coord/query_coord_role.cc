@@ -38,6 +38,11 @@ void QueryCoordRole::Start() {
   loop_->Poke();
 }
 
+void QueryCoordRole::NodesChanged() {
+  dirty_.AddAll();
+  loop_->Poke();
+}
+
 void QueryCoordRole::Stop() {
   dirty_.Stop();
   loop_->Stop();

@@ -16,6 +16,8 @@ class QueryCoordRole : public QueryCoord, private Coordinator {
   ~QueryCoordRole() override;
   void Start();
   void Stop();
+  // Other nodes are there than before: looks at everything again.
+  void NodesChanged();
 
   Result<Revision> Load(CollectionId collection, const std::vector<PartitionId>& partitions, int32_t replicas,
                         const std::vector<FieldId>& fields) override;

@@ -12,6 +12,7 @@ namespace saker {
 namespace {
 
 constexpr int64_t kReplayReadBytes = 8 << 20;
+constexpr auto kReportAgain = std::chrono::milliseconds(500);
 constexpr auto kCatalogWait = std::chrono::milliseconds(10'000);
 
 }  // namespace
@@ -45,7 +46,9 @@ std::chrono::milliseconds DataNodeRole::Reconcile() {
   ReleaseServed();
   ForgetAwaited();
   MoveCheckpoints();
-  return FlushAged();
+  const bool again = ReportAllLost();
+  const auto next = FlushAged();
+  return again && (next.count() == 0 || next > kReportAgain) ? kReportAgain : next;
 }
 
 void DataNodeRole::ReconcileChannels() {
@@ -59,7 +62,7 @@ void DataNodeRole::ReconcileChannels() {
       }
       continue;
     }
-    if (assignment.epoch <= channel.epoch || channel.taking_over) continue;
+    if (assignment.epoch <= channel.epoch || assignment.epoch <= channel.lost || channel.taking_over) continue;
     channel.taking_over = true;
     deps_.io->Post([this, assignment] {
       const Gate::Hold hold(gate_);
@@ -92,9 +95,7 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     LogAt(status.code() == ErrorCode::kSuperseded ? LogLevel::kDebug : LogLevel::kError,
           "channel {}: taking over at epoch {} failed: {}", assignment.channel, assignment.epoch, status.ToString());
     const auto fenced = deps_.log->FencedEpoch(assignment.channel);
-    if (auto* coord = deps_.peers->data_coord(); coord != nullptr && status.code() != ErrorCode::kCorrupted) {
-      coord->ReportChannelLost(assignment.channel, deps_.node, std::max(assignment.epoch, fenced.ok() ? *fenced : 0));
-    }
+    if (status.code() != ErrorCode::kCorrupted) ReportLost(assignment.channel, std::max(assignment.epoch, fenced.ok() ? *fenced : 0));
     {
       MutexLock lock(channels_mutex_);
       channel.taking_over = false;
@@ -120,7 +121,7 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
       const bool refused = offsets.status().code() == ErrorCode::kDiskLimitExceeded;
       if (!offsets.ok()) LogError("channel {}: its first record after the fence failed: {}", id, offsets.status().ToString());
       if (!offsets.ok() && !refused) {
-        if (offsets.status().code() != ErrorCode::kSuperseded) ReportLost(id);
+        if (offsets.status().code() != ErrorCode::kSuperseded) ReportLost(id, At(id).epoch);
         return;
       }
       if (!refused) {
@@ -141,10 +142,28 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
   loop_->Poke();
 }
 
-void DataNodeRole::ReportLost(ChannelId channel) {
-  deps_.io->Post([this, channel, epoch = At(channel).epoch.load()] {
-    if (auto* coord = deps_.peers->data_coord()) coord->ReportChannelLost(channel, deps_.node, epoch);
-  });
+// Told by the loop, again and again until there is a higher epoch: the report may be lost, or datacoord be away.
+void DataNodeRole::ReportLost(ChannelId channel, Epoch epoch) {
+  auto& lost = At(channel).lost;
+  Epoch before = lost;
+  while (before < epoch && !lost.compare_exchange_weak(before, epoch)) {
+  }
+  loop_->Poke();
+}
+
+// True if a report is still to be heeded.
+bool DataNodeRole::ReportAllLost() {
+  bool waiting = false;
+  const Stopwatch watch;
+  for (const ChannelAssignment& assignment : deps_.catalog->Channels()) {
+    if (waiting && watch.elapsed_ms() > kReportAgain.count()) break;  // it doesn't answer
+    if (assignment.channel < 0 || assignment.channel >= static_cast<int>(channels_.size())) continue;
+    const Epoch lost = At(assignment.channel).lost;
+    if (lost == 0 || assignment.epoch > lost || assignment.owner != deps_.node) continue;
+    waiting = true;
+    if (auto* coord = deps_.peers->data_coord()) coord->ReportChannelLost(assignment.channel, deps_.node, lost);
+  }
+  return waiting;
 }
 
 Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Timestamp& seen) {

@@ -46,6 +46,8 @@ class DataNodeRole : public DataNode {
   ~DataNodeRole() override;
   void Start();
   void Stop();
+  // Another datacoord leads: what it has to be told is told again.
+  void CoordinatorChanged() { loop_->Poke(); }
 
   void Write(WriteRequest request, Callback<WriteResponse> done) override;
   void BeginRead(const ReadPointRequest& request, Callback<ReadPoint> done) override;
@@ -67,6 +69,7 @@ class DataNodeRole : public DataNode {
     std::atomic<LogOffset> checkpoint{0}; // what the log was last truncated to
     std::atomic<int64_t> unflushed_bytes{0};
     std::atomic<Timestamp> ceiling{0};    // logged: reads here happen at or below, a successor stamps above
+    std::atomic<Epoch> lost{0};           // no epoch up to here will do: datacoord is to give a higher one
     std::atomic<int64_t> proved_us{0};    // when an append that succeeded was begun: the channel was ours then
   };
   // Reads that wait for a proof of ownership; they share the next one.
@@ -119,7 +122,8 @@ class DataNodeRole : public DataNode {
   bool IsAwaited(CollectionId collection, SegmentId segment) const;
   void StepDown(ChannelId channel, const std::string& why);
   void WaitUntilApplied();
-  void ReportLost(ChannelId channel);
+  void ReportLost(ChannelId channel, Epoch epoch);
+  bool ReportAllLost();
 
   // Flushing.
   void SealRequested();

@@ -71,12 +71,11 @@ void DataNodeRole::RaiseCeilings(const ReadPointRequest& request, Timestamp to, 
     // On a full disk reads go on: nothing is stamped that this record would have to precede.
     const bool refused = offsets.status().code() == ErrorCode::kDiskLimitExceeded;
     if (refused && request.at_least <= applied) return done(ReadPoint{applied});
-    // Without the log what is there can still be read, as it was up to the last ceiling.
-    if (!offsets.ok() && request.level == ConsistencyLevel::kEventually && request.at_least == 0) {
-      return done(ReadPoint{std::min(applied, before)});
-    }
     if (!offsets.ok()) {
       AppendFailed(request.channels, offsets.status());
+      // Without the log what is there can still be read, as it was up to the last ceiling.
+      const bool stale_will_do = request.level == ConsistencyLevel::kEventually && request.at_least == 0;
+      if (stale_will_do && CheckServing(request.channels).ok()) return done(ReadPoint{std::min(applied, before)});
       return done(offsets.status());
     }
     for (size_t i = 0; i < request.channels.size(); ++i) {

@@ -201,7 +201,7 @@ void DataNodeRole::AppendFailed(const std::vector<ChannelId>& channels, const St
     StepDown(channel, why.ToString());
     // Somebody else's fence: they own it now. Anything else: what the log holds is unknown until it is fenced again.
     if (why.code() == ErrorCode::kSuperseded) continue;
-    ReportLost(channel);
+    ReportLost(channel, At(channel).epoch);
   }
 }
 

@@ -37,6 +37,11 @@ void QueryNodeRole::Stop() {
   loop_->Stop();
 }
 
+void QueryNodeRole::CoordinatorChanged() {
+  dirty_.AddAll();
+  loop_->Poke();
+}
+
 // ---- desired state
 
 std::chrono::milliseconds QueryNodeRole::Reconcile() {

@@ -30,6 +30,8 @@ class QueryNodeRole : public QueryNode {
   ~QueryNodeRole() override;
   void Start();
   void Stop();
+  // Another querycoord leads, which knows nothing of what is loaded here: reports it all.
+  void CoordinatorChanged();
 
   void Search(const SealedLeg& leg, std::shared_ptr<const SearchPlan> plan, Callback<SearchHits> done) override;
   void Query(const SealedLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) override;

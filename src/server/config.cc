@@ -1,7 +1,9 @@
 #include "server/config.h"
 
+#include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
+#include <cctype>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -97,12 +99,49 @@ Setter Tls(TlsMode* out) {
   };
 }
 
+Setter Milliseconds(std::chrono::milliseconds* out, int64_t min, int64_t max) {
+  return [=](const std::string& key, const std::string& text) {
+    int64_t value = 0;
+    RETURN_IF_ERROR(Number(&value, min, max)(key, text));
+    *out = std::chrono::milliseconds(value);
+    return Status();
+  };
+}
+Setter Property(std::map<std::string, std::string>* out, std::string name) {
+  return [=](const std::string&, const std::string& text) {
+    (*out)[name] = text;
+    return Status();
+  };
+}
+
 // What several keys make together.
 struct Composite {
+  bool etcd_auth = false, etcd_tls = false;
+  std::string etcd_user, etcd_password, etcd_ca, etcd_certificate, etcd_key;
+  std::string s3_host;
+  int64_t s3_port = -1;
+  bool s3_tls = false;
+  bool s3_virtual_host = false;
+  bool kafka_tls = false;
+  std::map<std::string, std::string> kafka_tls_files;
+  // By role: "querynode" → where it listens for other processes.
+  std::map<std::string, std::pair<std::string, int64_t>> internal;
   std::string proxy_ip;
   int64_t proxy_port = -1;
   int64_t rest_port = -1;
   std::string log_folder;
+};
+
+// Milvus's sections and ports of the roles, for calls between processes.
+struct InternalPort {
+  const char* section;
+  const char* role;
+  int64_t port;
+};
+constexpr InternalPort kInternalPorts[] = {
+    {"proxy", "proxy", 19529},         {"rootCoord", "rootcoord", 53100}, {"dataCoord", "datacoord", 13333},
+    {"queryCoord", "querycoord", 19531}, {"indexCoord", "indexcoord", 31000}, {"dataNode", "datanode", 21124},
+    {"queryNode", "querynode", 21123}, {"indexNode", "indexnode", 21121},
 };
 
 std::map<std::string, Setter> Keys(Config* c, Composite* more) {
@@ -161,6 +200,66 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
       {"saker.diskReserveMb", Number(&c->disk_reserve_mb, 0, kBig)},
       {"saker.slowQueryMs", Number(&c->slow_query_ms, 0, kBig)},
   };
+  const auto add = [&](const std::string& key, Setter setter) { keys[key] = std::move(setter); };
+  add("common.session.ttl", Number(&c->session_ttl_s, 3, 3600));
+  add("etcd.endpoints", Names(&c->etcd.endpoints));
+  add("etcd.rootPath", Text(&c->etcd.root));
+  add("etcd.requestTimeout", Milliseconds(&c->etcd.request_timeout, 100, 60'000));
+  add("etcd.auth.enabled", Flag(&more->etcd_auth));
+  add("etcd.auth.userName", Text(&more->etcd_user));
+  add("etcd.auth.password", Text(&more->etcd_password));
+  add("etcd.ssl.enabled", Flag(&more->etcd_tls));
+  add("etcd.ssl.tlsCACert", Text(&more->etcd_ca));
+  add("etcd.ssl.tlsCert", Text(&more->etcd_certificate));
+  add("etcd.ssl.tlsKey", Text(&more->etcd_key));
+  add("minio.address", Text(&more->s3_host));
+  add("minio.port", Number(&more->s3_port, 1, 65535));
+  add("minio.useSSL", Flag(&more->s3_tls));
+  add("minio.ssl.tlsCACert", Text(&c->s3.ca_file));
+  add("minio.accessKeyID", Text(&c->s3.access_key));
+  add("minio.secretAccessKey", Text(&c->s3.secret_key));
+  add("minio.bucketName", Text(&c->s3.bucket));
+  add("minio.createBucket", Flag(&c->s3.create_bucket));
+  add("minio.rootPath", Text(&c->s3.prefix));
+  add("minio.region", Text(&c->s3.region));
+  add("minio.useVirtualHost", Flag(&more->s3_virtual_host));
+  add("minio.requestTimeoutMs", Milliseconds(&c->s3.total_timeout, 1000, 600'000));
+  add("saker.cacheDirectory", Text(&c->s3.cache_directory));
+  add("saker.cacheMb", [c](const std::string& key, const std::string& text) {
+    int64_t mb = 0;
+    RETURN_IF_ERROR(Number(&mb, 64, 1 << 30)(key, text));
+    c->s3.cache_bytes = mb << 20;
+    return Status();
+  });
+  add("kafka.brokerList", Text(&c->kafka.brokers));
+  add("kafka.topic", Text(&c->kafka.topic));
+  add("kafka.replication", [c](const std::string& key, const std::string& text) {
+    int64_t replicas = 0;
+    RETURN_IF_ERROR(Number(&replicas, 0, 100)(key, text));
+    c->kafka.replication = static_cast<int>(replicas);
+    return Status();
+  });
+  add("kafka.securityProtocol", Property(&c->kafka.properties, "security.protocol"));
+  add("kafka.saslMechanisms", Property(&c->kafka.properties, "sasl.mechanisms"));
+  add("kafka.saslUsername", Property(&c->kafka.properties, "sasl.username"));
+  add("kafka.saslPassword", Property(&c->kafka.properties, "sasl.password"));
+  add("kafka.ssl.enabled", Flag(&more->kafka_tls));
+  add("kafka.ssl.tlsCaCert", Property(&more->kafka_tls_files, "ssl.ca.location"));
+  add("kafka.ssl.tlsCert", Property(&more->kafka_tls_files, "ssl.certificate.location"));
+  add("kafka.ssl.tlsKey", Property(&more->kafka_tls_files, "ssl.key.location"));
+  add("kafka.ssl.tlsKeyPassword", Property(&more->kafka_tls_files, "ssl.key.password"));
+  add("saker.advertise", Text(&c->advertise));
+  add("saker.internalTls.enabled", Flag(&c->internal_tls.enabled));
+  add("saker.internalTls.ca", Text(&c->internal_tls.ca));
+  add("saker.internalTls.certificate", Text(&c->internal_tls.certificate));
+  add("saker.internalTls.key", Text(&c->internal_tls.key));
+  add("saker.internalTls.serverName", Text(&c->internal_tls.server_name));
+  for (const auto& [section, role, port] : kInternalPorts) {
+    auto& address = more->internal[role];
+    address.second = port;
+    add(fmt::format("{}.{}", section, role == std::string_view("proxy") ? "internalIp" : "ip"), Text(&address.first));
+    add(fmt::format("{}.{}", section, role == std::string_view("proxy") ? "internalPort" : "port"), Number(&address.second, 0, 65535));
+  }
   const auto quota = [&](const std::string& key, Setter setter) { keys["quotaAndLimits." + key] = std::move(setter); };
   quota("enabled", Flag(&c->quotas_enabled));
   quota("limits.maxCollectionNum", Number(&c->max_collections, 1, kBig));
@@ -211,15 +310,16 @@ void Flatten(const YAML::Node& node, const std::string& prefix, std::vector<std:
   }
 }
 
-Status Compose(const Composite& more, Config* config) {
+std::string Address(const std::string& host, int64_t port) {
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
+}
+
+Status ComposeDoors(const Composite& more, Config* config) {
   ASSIGN_OR_RETURN(const auto listen, SplitAddress(config->listen));
   const std::string host = more.proxy_ip.empty() ? listen.first : more.proxy_ip;
   const int64_t port = more.proxy_port >= 0 ? more.proxy_port : listen.second;
-  const auto address = [&](int64_t p) {
-    return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, p) : fmt::format("[{}]:{}", host, p);
-  };
-  config->listen = address(port);
-  if (config->rest_enabled && more.rest_port >= 0 && more.rest_port != port) config->rest_listen = address(more.rest_port);
+  config->listen = Address(host, port);
+  if (config->rest_enabled && more.rest_port >= 0 && more.rest_port != port) config->rest_listen = Address(host, more.rest_port);
   if (!more.log_folder.empty()) config->log.file = more.log_folder + "/saker.log";
   if (config->tls_mode != TlsMode::kOff && (config->tls.certificate.empty() || config->tls.key.empty())) {
     return Status(ErrorCode::kParameterInvalid,
@@ -231,9 +331,59 @@ Status Compose(const Composite& more, Config* config) {
   return Status();
 }
 
+void ComposeStores(const Composite& more, Config* config) {
+  if (more.etcd_auth) {
+    config->etcd.username = more.etcd_user;
+    config->etcd.password = more.etcd_password;
+  }
+  if (more.etcd_tls) {
+    config->etcd.ca_file = more.etcd_ca;
+    config->etcd.cert_file = more.etcd_certificate;
+    config->etcd.key_file = more.etcd_key;
+    for (std::string& endpoint : config->etcd.endpoints) {
+      if (endpoint.find("://") == std::string::npos) endpoint = "https://" + endpoint;
+    }
+  }
+  if (!more.s3_host.empty()) {
+    const bool has_port = more.s3_host.rfind(':') != std::string::npos;
+    const int64_t port = more.s3_port > 0 ? more.s3_port : more.s3_tls ? 443 : 9000;
+    config->s3.endpoint = (more.s3_tls ? "https://" : "http://") + (has_port ? more.s3_host : Address(more.s3_host, port));
+  }
+  config->s3.path_style = !more.s3_virtual_host;
+  if (config->s3.cache_directory.empty()) config->s3.cache_directory = config->data_dir + "/cache";
+  if (more.kafka_tls) config->kafka.properties.insert(more.kafka_tls_files.begin(), more.kafka_tls_files.end());
+  config->kafka.channels = static_cast<int>(config->channels);
+}
+
+Status Compose(const Composite& more, Config* config) {
+  RETURN_IF_ERROR(ComposeDoors(more, config));
+  ComposeStores(more, config);
+  for (const auto& [role, address] : more.internal) {
+    config->internal_listen[role] = Address(address.first.empty() ? "127.0.0.1" : address.first, address.second);
+  }
+  return Status();
+}
+
+std::string VariableName(std::string_view key) {
+  std::string name;
+  for (const char c : key) name += c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
 }  // namespace
 
-Status ReadConfigText(const std::string& text, const std::string& name, Config* config, std::vector<std::string>* ignored) {
+Environment ProcessEnvironment() {
+  Environment out;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const size_t equals = text.find('=');
+    if (equals != std::string_view::npos) out.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return out;
+}
+
+Status ReadConfigText(const std::string& text, const std::string& name, const Environment& environment, Config* config,
+                      std::vector<std::string>* ignored) {
   std::vector<std::pair<std::string, std::string>> entries;
   try {
     const YAML::Node root = YAML::Load(text);
@@ -255,7 +405,28 @@ Status ReadConfigText(const std::string& text, const std::string& name, Config* 
     if (value.empty()) continue;  // as Milvus's own file has it: "not set"
     if (Status status = found->second(key, value); !status.ok()) return status.WithContext(name);
   }
+  std::map<std::string, const Setter*> variables;
+  for (const auto& [key, setter] : keys) variables[VariableName(key)] = &setter;
+  for (const auto& [variable, value] : environment) {
+    const auto found = variables.find(variable);
+    if (found == variables.end() || value.empty()) continue;
+    if (Status status = (*found->second)(variable, value); !status.ok()) return status.WithContext("the environment");
+  }
   return Compose(more, config).WithContext(name);
+}
+
+Status CheckClusterConfig(const Config& config) {
+  std::vector<std::string> missing;
+  if (config.etcd.endpoints.empty()) missing.emplace_back("etcd.endpoints");
+  if (config.kafka.brokers.empty()) missing.emplace_back("kafka.brokerList");
+  if (config.s3.endpoint.empty()) missing.emplace_back("minio.address");
+  if (config.s3.bucket.empty()) missing.emplace_back("minio.bucketName");
+  if (config.s3.access_key.empty()) missing.emplace_back("minio.accessKeyID");
+  if (config.s3.secret_key.empty()) missing.emplace_back("minio.secretAccessKey");
+  if (missing.empty()) return Status();
+  return Status(ErrorCode::kParameterInvalid,
+                fmt::format("a cluster needs etcd, Kafka and S3: set {} in the --config file, or {} in the environment",
+                            fmt::join(missing, ", "), VariableName(missing.front())));
 }
 
 std::vector<std::string> ConfigKeys() {
@@ -266,12 +437,13 @@ std::vector<std::string> ConfigKeys() {
   return out;
 }
 
-Status ReadConfigFile(const std::string& path, Config* config, std::vector<std::string>* ignored) {
+Status ReadConfigFile(const std::string& path, const Environment& environment, Config* config, std::vector<std::string>* ignored) {
+  if (path.empty()) return ReadConfigText("", "the settings", environment, config, ignored);
   std::ifstream in(path, std::ios::binary);
   if (!in) return Status(ErrorCode::kParameterInvalid, fmt::format("cannot read the configuration file {}", path));
   std::stringstream text;
   text << in.rdbuf();
-  return ReadConfigText(text.str(), path, config, ignored);
+  return ReadConfigText(text.str(), path, environment, config, ignored);
 }
 
 }  // namespace saker

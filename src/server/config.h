@@ -5,13 +5,19 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
 #include "base/status.h"
 #include "proxy/limits.h"
+#include "meta/etcd_store.h"
 #include "rpc/server.h"
+#include "storage/s3_store.h"
+#include "transport/tls.h"
+#include "wal/kafka_log.h"
 
 namespace saker {
 
@@ -71,6 +77,16 @@ struct Config {
   int64_t gc_drop_tolerance_s = 10800;      // dataCoord.gc.dropTolerance
   int64_t entity_expiration_s = -1;         // common.entityExpiration
 
+  // A cluster's stores; standalone has its own and passes over these keys.
+  EtcdStoreSettings etcd;                   // etcd.*
+  KafkaLogSettings kafka;                   // kafka.*
+  S3StoreSettings s3;                       // minio.*
+  // Between its processes.
+  std::map<std::string, std::string> internal_listen;  // by role: <role>.ip, <role>.port; the proxy's: proxy.internalPort
+  std::string advertise;                    // saker.advertise: the host others are told, if it isn't the one listened on
+  InternalTls internal_tls;                 // saker.internalTls.*
+  int64_t session_ttl_s = 15;               // common.session.ttl
+
   // Our own.
   bool load_on_first_use = false;           // saker.loadOnFirstUse: a search of an unloaded collection loads it
   int64_t search_threads = 0;               // saker.searchThreads; 0: one for each core
@@ -80,10 +96,18 @@ struct Config {
   int64_t disk_reserve_mb = 256;            // saker.diskReserveMb: writes are refused when less is free
 };
 
-// Reads a file into `config`. Keys that mean nothing here are appended to `ignored`.
-Status ReadConfigFile(const std::string& path, Config* config, std::vector<std::string>* ignored);
+// A key's name in capitals with '_' for '.', such as ETCD_ENDPOINTS, and its value.
+using Environment = std::vector<std::pair<std::string, std::string>>;
+Environment ProcessEnvironment();
+
+// Reads a file (none: "") into `config`, then what the environment says, which goes before it. Keys that mean nothing here
+// are appended to `ignored`; variables that mean nothing are nobody's business.
+Status ReadConfigFile(const std::string& path, const Environment& environment, Config* config, std::vector<std::string>* ignored);
 // The same, from text (`name` is for messages).
-Status ReadConfigText(const std::string& text, const std::string& name, Config* config, std::vector<std::string>* ignored);
+Status ReadConfigText(const std::string& text, const std::string& name, const Environment& environment, Config* config,
+                      std::vector<std::string>* ignored);
+// Whether a process of a cluster has all it needs: kParameterInvalid names every key that is missing.
+Status CheckClusterConfig(const Config& config);
 // The keys that mean something.
 std::vector<std::string> ConfigKeys();
 

@@ -196,8 +196,8 @@ int Main(int argc, char** argv) {
 
   Config config;
   std::vector<std::string> ignored;
-  if (!file.empty()) {
-    if (Status status = ReadConfigFile(file, &config, &ignored); !status.ok()) return Fail(kExitUsage, status.message());
+  if (Status status = ReadConfigFile(file, ProcessEnvironment(), &config, &ignored); !status.ok()) {
+    return Fail(kExitUsage, status.message());
   }
   if (!data.empty()) config.data_dir = data;
   if (!listen.empty()) config.listen = listen;

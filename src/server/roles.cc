@@ -2,24 +2,13 @@
 
 #include <sys/statvfs.h>
 
-#include <algorithm>
 #include <map>
-#include <thread>
 
 #include "base/log.h"
 #include "base/metrics.h"
-#include "coord/data_coord_role.h"
-#include "coord/index_coord_role.h"
-#include "coord/query_coord_role.h"
-#include "coord/root_coord_role.h"
-#include "datanode/data_node_role.h"
-#include "indexnode/index_node_role.h"
-#include "meta/election.h"
-#include "meta/id_allocator.h"
 #include "meta/session.h"
-#include "proxy/proxy.h"
-#include "querynode/query_node_role.h"
 #include "rest/v2.h"
+#include "server/runtime.h"
 
 namespace saker {
 namespace {
@@ -28,10 +17,6 @@ namespace {
 constexpr NodeId kNode{1};
 constexpr auto kLease = std::chrono::seconds(15);
 constexpr auto kElectionWait = std::chrono::seconds(10);
-// bcrypt of "Milvus", the password that clients know the user root by until it is changed.
-constexpr const char* kDefaultRootHash = "$2b$10$N9NgiHEYpGj8Ks3YH//yfuDG2PzHl6jpekpZNp5BKslh41pA10wuW";
-
-int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
 // Everybody is in this process: a call to another role is a function call. Who is there is learnt from the sessions all
 // the same, as in a cluster.
@@ -69,32 +54,16 @@ class InProcessPeers : public Peers {
 
 // In order of construction; Stop() goes the other way.
 struct Standalone::State {
-  explicit State(const Config& settings) : config(settings) {}
+  explicit State(const Config& settings) : runtime(settings) {}
 
   Status Open();
   Status Register();
   Status Elect();
   void MakeRoles(MethodTable* methods);
   void AddMetrics();
-  CoordinatorDeps DepsFor(const std::string& role);
   void Stop();
 
-  const Config config;
-
-  std::unique_ptr<ThreadPool> search;
-  std::unique_ptr<ThreadPool> control;
-  std::unique_ptr<ThreadPool> io;
-  std::unique_ptr<ThreadPool> build;
-  std::unique_ptr<Timer> timer;
-
-  std::unique_ptr<MetaStore> meta;
-  std::unique_ptr<ObjectStore> objects;
-  std::unique_ptr<Log> log;
-
-  std::unique_ptr<IdAllocator> ids;
-  std::unique_ptr<Catalog> catalog;
-  std::unique_ptr<CatalogWriter> writer;
-  std::unique_ptr<CatalogWriter> segments;
+  Runtime runtime;
   InProcessPeers peers;
   std::unique_ptr<SessionView> sessions_view;
   std::vector<std::unique_ptr<Session>> sessions;
@@ -112,41 +81,29 @@ struct Standalone::State {
 };
 
 Status Standalone::State::Open() {
-  const int cores = Cores();
-  const auto threads = [](int64_t asked, int otherwise) { return asked > 0 ? static_cast<int>(asked) : otherwise; };
-  search = std::make_unique<ThreadPool>("search", threads(config.search_threads, std::max(2, cores)));
-  control = std::make_unique<ThreadPool>("control", std::max(4, cores));
-  io = std::make_unique<ThreadPool>("io", threads(config.io_threads, std::max(4, 2 * cores)));
-  build = std::make_unique<ThreadPool>("build", 1, /*nice=*/10);
-  timer = std::make_unique<Timer>(control.get());
-
-  ASSIGN_OR_RETURN(meta, OpenRocksdbStore({config.data_dir + "/meta"}));
-  ASSIGN_OR_RETURN(objects, OpenDirectoryStore(config.data_dir + "/objects"));
-  FileLogSettings log_settings;
-  log_settings.directory = config.data_dir + "/log";
-  log_settings.channels = static_cast<int>(config.channels);
-  log_settings.reserve_bytes = config.disk_reserve_mb << 20;
-  ASSIGN_OR_RETURN(log, OpenFileLog(log_settings));
-
-  // A lost meta store is never taken for an empty database.
-  RETURN_IF_ERROR(Recover(meta.get(), objects.get()).status().WithContext("recovering the meta store from the object store's copies"));
-  ids = std::make_unique<IdAllocator>(meta.get());
-  catalog = std::make_unique<Catalog>(meta.get(), control.get(), timer.get());
-  RETURN_IF_ERROR(catalog->Start(/*with_segments=*/true));
-  writer = std::make_unique<CatalogWriter>(meta.get(), objects.get());
-  segments = std::make_unique<CatalogWriter>(meta.get(), objects.get(), kSegmentKeys);
-  RETURN_IF_ERROR(segments->Start());
-  return {};
+  const Config& config = runtime.config;
+  ASSIGN_OR_RETURN(runtime.meta, OpenRocksdbStore({config.data_dir + "/meta"}));
+  ASSIGN_OR_RETURN(runtime.objects, OpenDirectoryStore(config.data_dir + "/objects"));
+  FileLogSettings log;
+  log.directory = config.data_dir + "/log";
+  log.channels = static_cast<int>(config.channels);
+  log.reserve_bytes = config.disk_reserve_mb << 20;
+  ASSIGN_OR_RETURN(runtime.log, OpenFileLog(log));
+  runtime.node = kNode;
+  runtime.peers = &peers;
+  return runtime.OpenCatalog();
 }
 
 Status Standalone::State::Register() {
   const int64_t now = WallMs();
+  ThreadPool* const control = runtime.pools.control.get();
+  Timer* const timer = runtime.pools.timer.get();
   for (const char* role : {"proxy", "datanode", "querynode", "indexnode"}) {
     SessionInfo info{kNode, role, "", SAKER_VERSION, now, now};
-    sessions.push_back(std::make_unique<Session>(meta.get(), std::move(info), kLease, control.get(), timer.get()));
+    sessions.push_back(std::make_unique<Session>(runtime.meta.get(), std::move(info), kLease, control, timer));
     RETURN_IF_ERROR(sessions.back()->Start());
   }
-  sessions_view = std::make_unique<SessionView>(meta.get(), "", control.get(), timer.get());
+  sessions_view = std::make_unique<SessionView>(runtime.meta.get(), "", control, timer);
   RETURN_IF_ERROR(sessions_view->Start());
   peers.sessions = sessions_view.get();
   return {};
@@ -154,7 +111,8 @@ Status Standalone::State::Register() {
 
 Status Standalone::State::Elect() {
   for (const char* role : {"rootcoord", "datacoord", "querycoord", "indexcoord"}) {
-    auto election = std::make_unique<Election>(meta.get(), role, std::to_string(kNode.value), kLease, control.get(), timer.get());
+    auto election = std::make_unique<Election>(runtime.meta.get(), role, std::to_string(kNode.value), kLease,
+                                               runtime.pools.control.get(), runtime.pools.timer.get());
     election->Campaign();
     elections[role] = std::move(election);
   }
@@ -165,80 +123,15 @@ Status Standalone::State::Elect() {
   return {};
 }
 
-CoordinatorDeps Standalone::State::DepsFor(const std::string& role) {
-  CoordinatorDeps deps;
-  deps.catalog = catalog.get();
-  deps.writer = writer.get();
-  deps.segments = segments.get();
-  deps.meta = meta.get();
-  deps.objects = objects.get();
-  deps.peers = &peers;
-  deps.control = control.get();
-  deps.io = io.get();
-  deps.timer = timer.get();
-  deps.next_ids = [this](int64_t count) { return ids->Next(count); };
-  deps.fence = [election = elections.at(role).get()] { return std::vector<Compare>{election->Fence()}; };
-  return deps;
-}
-
 void Standalone::State::MakeRoles(MethodTable* methods) {
-  // Catalog changes come from three coordinators; the rootcoord's key stands for all of them here.
-  writer->SetFence([election = elections.at("rootcoord").get()] { return std::vector<Compare>{election->Fence()}; });
-
-  RootCoordSettings root_settings;
-  root_settings.max_databases = static_cast<int>(config.max_databases);
-  root_settings.max_collections = static_cast<int>(config.max_collections);
-  root_settings.max_partitions = static_cast<int>(config.max_partitions);
-  root_settings.channels = static_cast<int>(config.channels);
-  root_settings.root_password_hash = kDefaultRootHash;
-  root_coord = std::make_unique<RootCoordRole>(DepsFor("rootcoord"), root_settings);
-
-  DataCoordSettings data_settings;
-  data_settings.channels = static_cast<int>(config.channels);
-  data_settings.compaction.segment_bytes = config.segment_max_mb << 20;
-  data_coord = std::make_unique<DataCoordRole>(DepsFor("datacoord"), data_settings);
-  query_coord = std::make_unique<QueryCoordRole>(DepsFor("querycoord"));
-  index_coord = std::make_unique<IndexCoordRole>(DepsFor("indexcoord"));
-
-  DataNodeSettings node_settings;
-  node_settings.segment_bytes = config.segment_max_mb << 20;
-  node_settings.flush_age = std::chrono::seconds(config.segment_max_idle_s);
-  DataNodeDeps node_deps;
-  node_deps.node = kNode;
-  node_deps.catalog = catalog.get();
-  node_deps.meta = meta.get();
-  node_deps.log = log.get();
-  node_deps.objects = objects.get();
-  node_deps.peers = &peers;
-  node_deps.apply = control.get();
-  node_deps.io = io.get();
-  node_deps.timer = timer.get();
-  node_deps.next_id = [this] { return ids->Next(1); };
-  data_node = std::make_unique<DataNodeRole>(std::move(node_deps), node_settings);
-
-  QueryNodeDeps query_deps;
-  query_deps.node = kNode;
-  query_deps.catalog = catalog.get();
-  query_deps.objects = objects.get();
-  query_deps.peers = &peers;
-  query_deps.search = search.get();
-  query_deps.io = io.get();
-  query_deps.timer = timer.get();
-  query_node = std::make_unique<QueryNodeRole>(query_deps);
-
-  IndexNodeSettings index_settings;
-  index_settings.build_threads = config.build_threads > 0 ? static_cast<int>(config.build_threads) : Cores();
-  index_node = std::make_unique<IndexNodeRole>(
-      IndexNodeDeps{kNode, catalog.get(), objects.get(), &peers, build.get()}, index_settings);
-
-  ProxySettings proxy_settings;
-  proxy_settings.limits = config.limits;
-  proxy_settings.authorization = config.authorization;
-  proxy_settings.super_users = config.super_users;
-  proxy_settings.load_on_first_use = config.load_on_first_use;
-  proxy_settings.slow_query_ms = config.slow_query_ms;
-  proxy_settings.node = kNode;
-  proxy = std::make_unique<Proxy>(catalog.get(), &peers, search.get(), control.get(), proxy_settings);
+  root_coord = runtime.MakeRootCoord(elections.at("rootcoord").get());
+  data_coord = runtime.MakeDataCoord(elections.at("datacoord").get());
+  query_coord = runtime.MakeQueryCoord(elections.at("querycoord").get());
+  index_coord = runtime.MakeIndexCoord(elections.at("indexcoord").get());
+  data_node = runtime.MakeDataNode();
+  query_node = runtime.MakeQueryNode();
+  index_node = runtime.MakeIndexNode();
+  proxy = runtime.MakeProxy();
   proxy->RegisterMethods(*methods);
 
   peers.root = root_coord.get();
@@ -253,21 +146,21 @@ void Standalone::State::MakeRoles(MethodTable* methods) {
 void Standalone::State::AddMetrics() {
   const auto rows = [this](SegmentKind kind, auto of) {
     double sum = 0;
-    for (const auto& segment : catalog->AllSegments()) {
+    for (const auto& segment : runtime.catalog->AllSegments()) {
       if (segment->kind == kind && segment->state == SegmentState::kFlushed) sum += static_cast<double>(of(*segment));
     }
     return sum;
   };
   auto& metrics = Metrics();
   metrics.AddCallback("milvus_rootcoord_collection_num", "Collections", {}, [this] {
-    return static_cast<double>(catalog->Collections("").size());
+    return static_cast<double>(runtime.catalog->Collections("").size());
   });
   metrics.AddCallback("milvus_rootcoord_partition_num", "Partitions", {}, [this] {
     double n = 0;
-    for (const auto& collection : catalog->Collections("")) n += static_cast<double>(collection->partitions.size());
+    for (const auto& collection : runtime.catalog->Collections("")) n += static_cast<double>(collection->partitions.size());
     return n;
   });
-  metrics.AddCallback("milvus_rootcoord_credential_num", "Users", {}, [this] { return static_cast<double>(catalog->Users().size()); });
+  metrics.AddCallback("milvus_rootcoord_credential_num", "Users", {}, [this] { return static_cast<double>(runtime.catalog->Users().size()); });
   metrics.AddCallback("milvus_datacoord_segment_num", "Segments", {{"segment_state", "Flushed"}}, [rows] {
     return rows(SegmentKind::kRows, [](const SegmentMeta&) { return 1; });
   });
@@ -291,7 +184,7 @@ void Standalone::State::AddMetrics() {
   metrics.AddCallback("milvus_indexnode_index_task_num", "Index builds and compactions under way", {}, [this] {
     return static_cast<double>(index_node->tasks_running());
   });
-  metrics.AddCallback("saker_log_bytes", "Bytes of the log's files", {}, [this] { return static_cast<double>(log->size_bytes()); });
+  metrics.AddCallback("saker_log_bytes", "Bytes of the log's files", {}, [this] { return static_cast<double>(runtime.log->size_bytes()); });
 }
 
 void Standalone::State::Stop() {
@@ -306,11 +199,8 @@ void Standalone::State::Stop() {
   elections.clear();
   sessions.clear();
   sessions_view.reset();
-  log.reset();  // ends with its last callback delivered
-  if (timer) timer->Stop();
-  for (auto* pool : {&search, &build, &io, &control}) {
-    if (*pool) (*pool)->Stop();
-  }
+  runtime.log.reset();  // ends with its last callback delivered
+  runtime.pools.Stop();
   proxy.reset();
   index_node.reset();
   query_node.reset();
@@ -319,12 +209,8 @@ void Standalone::State::Stop() {
   query_coord.reset();
   data_coord.reset();
   root_coord.reset();
-  if (catalog) catalog->Stop();
-  catalog.reset();
-  writer.reset();
-  segments.reset();
-  objects.reset();
-  meta.reset();
+  if (runtime.catalog) runtime.catalog->Stop();
+  runtime.catalog.reset();
 }
 
 Standalone::Standalone(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -340,6 +226,7 @@ Result<std::unique_ptr<Standalone>> Standalone::Start(const Config& config, Meth
   s->MakeRoles(methods);
   s->AddMetrics();
   AddRestRoutes(rest, s->proxy.get());
+  RETURN_IF_ERROR(s->runtime.segment_sequence->Start());
   RETURN_IF_ERROR(s->root_coord->Start().WithContext("preparing the catalog"));
   s->data_coord->Start();
   s->query_coord->Start();
@@ -352,12 +239,12 @@ Result<std::unique_ptr<Standalone>> Standalone::Start(const Config& config, Meth
 
 Status Standalone::Health() const {
   struct statvfs disk {};
-  if (::statvfs(state_->config.data_dir.c_str(), &disk) != 0) return Status();
+  if (::statvfs(state_->runtime.config.data_dir.c_str(), &disk) != 0) return Status();
   const int64_t free_mb = static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize) >> 20;
-  if (free_mb >= state_->config.disk_reserve_mb) return Status();
+  if (free_mb >= state_->runtime.config.disk_reserve_mb) return Status();
   return Status(ErrorCode::kDiskLimitExceeded,
                 fmt::format("the disk of {} has {} MiB free, less than the reserve of {} MiB: writes are refused, reads go on",
-                            state_->config.data_dir, free_mb, state_->config.disk_reserve_mb));
+                            state_->runtime.config.data_dir, free_mb, state_->runtime.config.disk_reserve_mb));
 }
 
 void Standalone::Stop() { state_->Stop(); }

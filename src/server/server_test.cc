@@ -10,7 +10,7 @@ namespace saker {
 namespace {
 
 Status Read(const std::string& text, Config* config, std::vector<std::string>* ignored = nullptr) {
-  return ReadConfigText(text, "test.yaml", config, ignored);
+  return ReadConfigText(text, "test.yaml", {}, config, ignored);
 }
 
 TEST(ConfigTest, ReadsMilvusKeys) {
@@ -72,7 +72,7 @@ TEST(ConfigTest, TellsWhatIsWrong) {
   EXPECT_NE(message("log: {level: loud}").find("loud"), std::string::npos);
   EXPECT_EQ(message(""), "");
   Config config;
-  EXPECT_NE(ReadConfigFile("/nowhere.yaml", &config, nullptr).message().find("/nowhere.yaml"), std::string::npos);
+  EXPECT_NE(ReadConfigFile("/nowhere.yaml", {}, &config, nullptr).message().find("/nowhere.yaml"), std::string::npos);
 }
 
 TEST(ConfigTest, EveryKeyIsDocumented) {

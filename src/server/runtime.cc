@@ -1,0 +1,129 @@
+#include "server/runtime.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace saker {
+namespace {
+
+// bcrypt of "Milvus", the password that clients know the user root by until it is changed.
+constexpr const char* kDefaultRootHash = "$2b$10$N9NgiHEYpGj8Ks3YH//yfuDG2PzHl6jpekpZNp5BKslh41pA10wuW";
+
+int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+int Threads(int64_t asked, int otherwise) { return asked > 0 ? static_cast<int>(asked) : otherwise; }
+
+}  // namespace
+
+Pools::Pools(const Config& config)
+    : search(std::make_unique<ThreadPool>("search", Threads(config.search_threads, std::max(2, Cores())))),
+      control(std::make_unique<ThreadPool>("control", std::max(4, Cores()))),
+      io(std::make_unique<ThreadPool>("io", Threads(config.io_threads, std::max(4, 2 * Cores())))),
+      build(std::make_unique<ThreadPool>("build", 1, /*nice=*/10)),
+      timer(std::make_unique<Timer>(control.get())) {}
+
+void Pools::Stop() {
+  timer->Stop();
+  for (auto* pool : {&search, &build, &io, &control}) (*pool)->Stop();
+}
+
+Status Runtime::OpenCatalog() {
+  // A lost meta store is never taken for an empty database.
+  RETURN_IF_ERROR(Recover(meta.get(), objects.get()).status().WithContext("recovering the meta store from the object store's copies"));
+  ids = std::make_unique<IdAllocator>(meta.get());
+  catalog_sequence = std::make_shared<CopiedSequence>(meta.get(), objects.get(), kCatalogKeys);
+  segment_sequence = std::make_shared<CopiedSequence>(meta.get(), objects.get(), kSegmentKeys);
+  catalog = std::make_unique<Catalog>(meta.get(), pools.control.get(), pools.timer.get());
+  return catalog->Start(/*with_segments=*/true);
+}
+
+CoordinatorDeps Runtime::CoordinatorDepsFor(const Election* election) {
+  CoordinatorDeps deps;
+  deps.catalog = catalog.get();
+  deps.fence = [election] { return std::vector<Compare>{election->Fence()}; };
+  deps.writer = std::make_shared<CatalogWriter>(catalog_sequence, deps.fence);
+  deps.segments = segment_sequence;
+  deps.meta = meta.get();
+  deps.objects = objects.get();
+  deps.peers = peers;
+  deps.control = pools.control.get();
+  deps.io = pools.io.get();
+  deps.timer = pools.timer.get();
+  deps.next_ids = [this](int64_t count) { return ids->Next(count); };
+  return deps;
+}
+
+std::unique_ptr<RootCoordRole> Runtime::MakeRootCoord(const Election* election) {
+  RootCoordSettings settings;
+  settings.max_databases = static_cast<int>(config.max_databases);
+  settings.max_collections = static_cast<int>(config.max_collections);
+  settings.max_partitions = static_cast<int>(config.max_partitions);
+  settings.channels = static_cast<int>(config.channels);
+  settings.root_password_hash = kDefaultRootHash;
+  return std::make_unique<RootCoordRole>(CoordinatorDepsFor(election), settings);
+}
+
+std::unique_ptr<DataCoordRole> Runtime::MakeDataCoord(const Election* election) {
+  DataCoordSettings settings;
+  settings.channels = static_cast<int>(config.channels);
+  settings.compaction.segment_bytes = config.segment_max_mb << 20;
+  return std::make_unique<DataCoordRole>(CoordinatorDepsFor(election), settings);
+}
+
+std::unique_ptr<QueryCoordRole> Runtime::MakeQueryCoord(const Election* election) {
+  return std::make_unique<QueryCoordRole>(CoordinatorDepsFor(election));
+}
+
+std::unique_ptr<IndexCoordRole> Runtime::MakeIndexCoord(const Election* election) {
+  return std::make_unique<IndexCoordRole>(CoordinatorDepsFor(election));
+}
+
+std::unique_ptr<DataNodeRole> Runtime::MakeDataNode() {
+  DataNodeSettings settings;
+  settings.segment_bytes = config.segment_max_mb << 20;
+  settings.flush_age = std::chrono::seconds(config.segment_max_idle_s);
+  settings.proof_age = std::chrono::milliseconds(config.graceful_time_ms);
+  DataNodeDeps deps;
+  deps.node = node;
+  deps.catalog = catalog.get();
+  deps.meta = meta.get();
+  deps.log = log.get();
+  deps.objects = objects.get();
+  deps.peers = peers;
+  deps.apply = pools.control.get();
+  deps.io = pools.io.get();
+  deps.timer = pools.timer.get();
+  deps.next_id = [this] { return ids->Next(1); };
+  return std::make_unique<DataNodeRole>(std::move(deps), settings);
+}
+
+std::unique_ptr<QueryNodeRole> Runtime::MakeQueryNode() {
+  QueryNodeDeps deps;
+  deps.node = node;
+  deps.catalog = catalog.get();
+  deps.objects = objects.get();
+  deps.peers = peers;
+  deps.search = pools.search.get();
+  deps.io = pools.io.get();
+  deps.timer = pools.timer.get();
+  return std::make_unique<QueryNodeRole>(deps);
+}
+
+std::unique_ptr<IndexNodeRole> Runtime::MakeIndexNode() {
+  IndexNodeSettings settings;
+  settings.build_threads = Threads(config.build_threads, Cores());
+  return std::make_unique<IndexNodeRole>(IndexNodeDeps{node, catalog.get(), objects.get(), peers, pools.build.get()}, settings);
+}
+
+std::unique_ptr<Proxy> Runtime::MakeProxy() {
+  ProxySettings settings;
+  settings.limits = config.limits;
+  settings.authorization = config.authorization;
+  settings.super_users = config.super_users;
+  settings.load_on_first_use = config.load_on_first_use;
+  settings.slow_query_ms = config.slow_query_ms;
+  settings.node = node;
+  return std::make_unique<Proxy>(catalog.get(), peers, pools.search.get(), pools.control.get(), settings);
+}
+
+}  // namespace saker
