@@ -15,13 +15,16 @@ constexpr size_t kLongestQuotedText = 2048;
 
 class BoundFilter final : public Filter {
  public:
-  BoundFilter(SchemaPtr schema, NodePtr root) : schema_(std::move(schema)), root_(std::move(root)) {
+  BoundFilter(SchemaPtr schema, NodePtr root, std::string_view text, const TemplateValues& templates)
+      : schema_(std::move(schema)), root_(std::move(root)) {
     root_->AddFields(fields_);
     const FieldSchema& key = schema_->PrimaryKey();
     is_keys_only_ = root_->IsLimitOnly(key.id);
     if (const std::optional<std::vector<Value>> values = root_->LimitedTo(key.id); values.has_value()) {
       keys_ = KeysOf(key, *values);
     }
+    // Keys may be a million: what keys_ says is not kept twice.
+    if (!is_keys_only_ || !keys_.has_value()) origin_ = std::make_unique<FilterOrigin>(std::string(text), templates);
   }
 
   void Evaluate(const FilterSource& source, Bitmap& out) const override {
@@ -33,6 +36,7 @@ class BoundFilter final : public Filter {
   bool IsKeysOnly() const override { return is_keys_only_; }
   std::optional<std::vector<Value>> LimitedTo(FieldId field) const override { return root_->LimitedTo(field); }
   const std::set<FieldId>& fields() const override { return fields_; }
+  const FilterOrigin* origin() const override { return origin_.get(); }
 
  private:
   // Each once, in the order given.
@@ -53,6 +57,7 @@ class BoundFilter final : public Filter {
   std::set<FieldId> fields_;
   std::optional<PrimaryKeys> keys_;
   bool is_keys_only_ = false;
+  std::unique_ptr<const FilterOrigin> origin_;
 };
 
 bool IsBlank(std::string_view text) {
@@ -97,7 +102,7 @@ Result<FilterPtr> ParseFilter(std::string_view text, SchemaPtr schema, const Tem
   if (!bound.ok()) return CannotParse(text, bound.status());
   // Milvus says this one without the words before it.
   if (bound->root == nullptr) return Status(ErrorCode::kUnexpected, Readable(Shortened(bound->why_not)));
-  return FilterPtr(std::make_shared<BoundFilter>(std::move(schema), std::move(bound->root)));
+  return FilterPtr(std::make_shared<BoundFilter>(std::move(schema), std::move(bound->root), text, templates));
 }
 
 }  // namespace saker

@@ -42,6 +42,12 @@ class FilterSource {
   virtual const ScalarIndex* IndexOn(FieldId field) const { (void)field; return nullptr; }
 };
 
+// What a filter was parsed from: with the same schema it gives the same filter again, in another process too.
+struct FilterOrigin {
+  std::string text;
+  TemplateValues templates;
+};
+
 class Filter {
  public:
   virtual ~Filter() = default;
@@ -56,6 +62,8 @@ class Filter {
   // The values that a partition key must have, if the filter limits it: for pruning.
   virtual std::optional<std::vector<Value>> LimitedTo(FieldId field) const = 0;
   virtual const std::set<FieldId>& fields() const = 0;
+  // Null: it was not parsed; or IsKeysOnly(), and `key in {LimitedToKeys()}` says the same.
+  virtual const FilterOrigin* origin() const { return nullptr; }
 };
 using FilterPtr = std::shared_ptr<const Filter>;
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/bytes.h"
@@ -286,6 +287,33 @@ Result<Column> Column::Decode(std::string_view bytes, size_t& position) {
   if (!reader.ok()) return bad();
   column.rows_ = rows;
   position += reader.position();
+  return column;
+}
+
+Result<Column> Column::FromParts(Parts parts) {
+  const auto bad = [](std::string_view what) { return Status(ErrorCode::kCorrupted, fmt::format("a column is damaged: {}", what)); };
+  if (parts.dim < 0 || parts.dim > kMaxDim || Name(parts.type) == "Unknown" || Name(parts.element_type) == "Unknown") {
+    return bad("there is no such type");
+  }
+  if (IsFixedWidth(parts.type) && FixedWidth(parts.type, parts.dim) <= 0) return bad("its rows have no width");
+  if (parts.rows < 0) return bad("it has less than no rows");
+  Column column(parts.type, parts.dim, parts.element_type);
+  const auto rows = static_cast<size_t>(parts.rows);
+  if (!parts.valid.empty() && parts.valid.size() != rows) return bad("its null flags are not one a row");
+  if (column.width_ > 0) {
+    const auto width = static_cast<size_t>(column.width_);
+    if (parts.fixed.size() % width != 0 || parts.fixed.size() / width != rows) return bad("its bytes don't make its rows");
+    column.fixed_ = std::move(parts.fixed);
+  } else {
+    if (parts.offsets.size() != rows + 1 || parts.offsets.front() != 0 || parts.offsets.back() != parts.bytes.size() ||
+        !std::is_sorted(parts.offsets.begin(), parts.offsets.end())) {
+      return bad("its offsets don't divide its bytes");
+    }
+    column.offsets_ = std::move(parts.offsets);
+    column.bytes_ = std::move(parts.bytes);
+  }
+  column.valid_ = std::move(parts.valid);
+  column.rows_ = parts.rows;
   return column;
 }
 

@@ -78,6 +78,19 @@ class Column {
   void EncodeTo(std::string& out) const;
   static Result<Column> Decode(std::string_view bytes, size_t& position);
 
+  // A column made of its parts, as View() shows them, for other codecs. kCorrupted if they don't fit together.
+  struct Parts {
+    DataType type = DataType::kNone;
+    DataType element_type = DataType::kNone;
+    int32_t dim = 0;
+    int64_t rows = 0;
+    std::vector<uint8_t> fixed;
+    std::vector<uint64_t> offsets;
+    std::string bytes;
+    std::vector<uint8_t> valid;
+  };
+  static Result<Column> FromParts(Parts parts);
+
  private:
   DataType type_ = DataType::kNone;
   DataType element_type_ = DataType::kNone;

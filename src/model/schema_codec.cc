@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
-#include "model/schema.h"
+#include "model/fields.h"
 
 namespace saker {
 namespace {
@@ -153,38 +153,9 @@ void Reader::operator()(Value& value) {
   bad_ = true;
 }
 
-// T is const for a Writer, not for a Reader; `Is` tells the types apart.
-template <typename T, typename U>
-concept Is = std::is_same_v<std::remove_const_t<T>, U>;
-
-template <typename Codec, Is<FieldSchema> T>
-void Fields(Codec& codec, T& f) {
-  codec(f.id), codec(f.name), codec(f.description), codec(f.type), codec(f.element_type);
-  codec(f.is_primary), codec(f.auto_id), codec(f.is_partition_key), codec(f.is_clustering_key), codec(f.is_dynamic);
-  codec(f.nullable), codec(f.is_function_output), codec(f.default_value);
-  codec(f.type_params), codec(f.index_params), codec(f.dim), codec(f.max_length), codec(f.max_capacity);
-}
-template <typename Codec, Is<CollectionSchema> T>
-void Fields(Codec& codec, T& s) {
-  codec(s.name), codec(s.description), codec(s.auto_id), codec(s.enable_dynamic_field);
-  codec(s.fields), codec(s.properties);
-}
-template <typename Codec, Is<Partition> T>
-void Fields(Codec& codec, T& p) {
-  codec(p.id), codec(p.name), codec(p.created);
-}
-template <typename Codec, Is<IndexMeta> T>
-void Fields(Codec& codec, T& i) {
-  codec(i.id), codec(i.field), codec(i.name), codec(i.type), codec(i.metric), codec(i.params), codec(i.type_params);
-  codec(i.created), codec(i.dropped);
-}
 template <typename Codec, Is<LoadConfig> T>
 void Fields(Codec& codec, T& l) {
   codec(l.loaded), codec(l.whole), codec(l.partitions), codec(l.replicas), codec(l.resource_groups), codec(l.fields);
-}
-template <typename Codec, Is<SegmentIndex> T>
-void Fields(Codec& codec, T& i) {
-  codec(i.index), codec(i.object), codec(i.size_bytes), codec(i.rows);
 }
 // All but the schema, which goes before.
 template <typename Codec, Is<Collection> T>
@@ -193,30 +164,6 @@ void Fields(Codec& codec, T& c) {
   codec(c.consistency), codec(c.num_partitions_asked), codec(c.shards), codec(c.partitions), codec(c.aliases);
   codec(c.indexes), codec(c.properties), Fields(codec, c.load), codec(c.dropped);
 }
-template <typename Codec, Is<SegmentMeta> T>
-void Fields(Codec& codec, T& s) {
-  codec(s.id), codec(s.collection), codec(s.partition), codec(s.channel), codec(s.kind), codec(s.state);
-  codec(s.rows), codec(s.deleted_rows), codec(s.size_bytes), codec(s.min_ts), codec(s.max_ts);
-  codec(s.deletes_until), codec(s.dropped_until);
-  codec(s.log_end), codec(s.epoch), codec(s.manifest), codec(s.indexes), codec(s.compacted_from);
-}
-template <typename Codec, Is<Database> T>
-void Fields(Codec& codec, T& d) {
-  codec(d.id), codec(d.name), codec(d.properties), codec(d.created);
-}
-template <typename Codec, Is<User> T>
-void Fields(Codec& codec, T& u) {
-  codec(u.name), codec(u.password_hash), codec(u.roles);
-}
-template <typename Codec, Is<Grant> T>
-void Fields(Codec& codec, T& g) {
-  codec(g.role), codec(g.object_type), codec(g.object), codec(g.database), codec(g.privilege), codec(g.grantor);
-}
-template <typename Codec, Is<Role> T>
-void Fields(Codec& codec, T& r) {
-  codec(r.name), codec(r.grants);
-}
-
 Status WrongVersion(std::string_view what, int version) {
   return {ErrorCode::kCorrupted,
           fmt::format("{} has format version {}, this build reads up to {}: use the build that wrote it or a later one",
@@ -224,17 +171,6 @@ Status WrongVersion(std::string_view what, int version) {
 }
 Status Damaged(std::string_view what, size_t at, size_t size) {
   return {ErrorCode::kCorrupted, fmt::format("{} is damaged: it does not decode at byte {} of {}", what, at, size)};
-}
-
-// What later code switches or divides on is checked here, once.
-bool IsSound(const CollectionSchema& schema) {
-  int primary_keys = 0;
-  for (const FieldSchema& field : schema.fields) {
-    primary_keys += field.is_primary ? 1 : 0;
-    if (field.dim < 0 || field.dim > (1 << 24)) return false;
-    if (Name(field.type) == "Unknown" || Name(field.element_type) == "Unknown") return false;
-  }
-  return primary_keys == 1;
 }
 
 Status ReadSchema(Reader& reader, CollectionSchema& schema, size_t size) {
@@ -268,6 +204,20 @@ Result<T> DecodeFields(std::string_view what, std::string_view bytes) {
 }
 
 }  // namespace
+
+bool IsSound(const FieldSchema& field) {
+  if (field.dim < 0 || field.dim > (1 << 24)) return false;
+  return Name(field.type) != "Unknown" && Name(field.element_type) != "Unknown";
+}
+
+bool IsSound(const CollectionSchema& schema) {
+  int primary_keys = 0;
+  for (const FieldSchema& field : schema.fields) {
+    primary_keys += field.is_primary ? 1 : 0;
+    if (!IsSound(field)) return false;
+  }
+  return primary_keys == 1;
+}
 
 void EncodeSchema(const CollectionSchema& schema, std::string& out) {
   Writer writer(out);

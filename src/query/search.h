@@ -11,11 +11,39 @@
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "expr/filter.h"
 #include "model/schema.h"
 #include "segment/segment.h"
 
 namespace saker {
+
+// A place in a plan for a form of it that is made once and shared by its legs: how it travels to other processes. A copy
+// of the plan makes its own. Thread-safe.
+class PlanForm {
+ public:
+  PlanForm() = default;
+  PlanForm(const PlanForm&) {}
+  PlanForm& operator=(const PlanForm&) {
+    MutexLock lock(mutex_);
+    form_.reset();
+    return *this;
+  }
+  // `make` runs the first time only.
+  template <typename Make>
+  std::shared_ptr<const std::string> Get(Make make) const {
+    MutexLock lock(mutex_);
+    if (form_ == nullptr) form_ = std::make_shared<const std::string>(make());
+    return form_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  mutable std::shared_ptr<const std::string> form_ GUARDED_BY(mutex_);
+};
+
+// Of a plan's deadline: none.
+inline constexpr int64_t kNoDeadlineUs = INT64_MAX;
 
 struct SearchPlan {
   SchemaPtr schema;
@@ -38,6 +66,8 @@ struct SearchPlan {
   // Iterator: only rows farther than this distance, for the next batch. See search_iterator in proxy/search.cc.
   bool has_bound = false;
   float bound_distance = 0;
+  int64_t deadline_us = kNoDeadlineUs;  // of MonotonicUs(): when the request ends; calls to other processes wait no longer
+  PlanForm encoded;
 };
 
 // Bytes that the legs of one attempt at an unlimited query may still fetch, so that one that matches a whole collection
@@ -62,6 +92,8 @@ struct QueryPlan {
   // Set by the proxy on its copy of the plan, for its last merge: MergeRows then drops the first `offset` rows. Without
   // it legs and merges keep the limit + offset smallest keys.
   bool cut_offset = false;
+  int64_t deadline_us = kNoDeadlineUs;  // as SearchPlan's
+  PlanForm encoded;
 };
 
 struct ReadView {

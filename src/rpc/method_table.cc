@@ -1,11 +1,8 @@
 #include "rpc/method_table.h"
 
 #include <google/protobuf/descriptor.h>
-#include <time.h>
 
-#include <algorithm>
 #include <exception>
-#include <thread>
 
 #include "base/log.h"
 
@@ -15,12 +12,6 @@ namespace {
 constexpr int kGrpcInvalidArgument = 3;
 constexpr int kGrpcInternal = 13;
 
-int64_t ThreadCpuUs() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1'000;
-}
-
 google::protobuf::ArenaOptions CallArena() {
   google::protobuf::ArenaOptions options;
   options.start_block_size = 2048;     // most requests and their responses fit
@@ -29,27 +20,6 @@ google::protobuf::ArenaOptions CallArena() {
 }
 
 }  // namespace
-
-std::atomic<int> BriefCalls::running_{0};
-
-bool BriefCalls::TryBegin() {
-  // gRPC has a thread for every two cores, 2 to 16; two of them are left to listen, or one of two.
-  static const int most = std::max(1, std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 2, 16) - 2);
-  if (to_pool_.load(std::memory_order_relaxed) > 0) {
-    to_pool_.fetch_sub(1, std::memory_order_relaxed);
-    return false;
-  }
-  if (running_.fetch_add(1, std::memory_order_relaxed) < most) return true;
-  running_.fetch_sub(1, std::memory_order_relaxed);
-  return false;
-}
-
-void BriefCalls::End(int64_t cpu_us) {
-  constexpr int64_t kBriefUs = 500;
-  constexpr int kCallsToPool = 256;
-  running_.fetch_sub(1, std::memory_order_relaxed);
-  if (cpu_us > kBriefUs) to_pool_.store(kCallsToPool, std::memory_order_relaxed);
-}
 
 RpcCall::RpcCall(const RpcMethod* method)
     : method_(method),

@@ -1,8 +1,6 @@
 #include "rpc/server.h"
 
-#include <absl/synchronization/mutex.h>
 #include <google/protobuf/io/zero_copy_stream.h>
-#include <grpc/support/log.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
@@ -13,13 +11,12 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "base/log.h"
 #include "base/mutex.h"
 #include "health.pb.h"
+#include "rpc/grpc_process.h"
 
 namespace saker {
 namespace {
@@ -228,16 +225,6 @@ class OtherMethods final : public grpc::CallbackGenericService {
   HealthState* const health_;
 };
 
-Result<std::string> ReadPem(const std::string& path, std::string_view what) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  if (!in || text.str().empty()) {
-    return Status(ErrorCode::kParameterInvalid, fmt::format("cannot read the TLS {} '{}'", what, path));
-  }
-  return text.str();
-}
-
 Result<std::shared_ptr<grpc::ServerCredentials>> TlsCredentials(const RpcServerOptions& options) {
   grpc::SslServerCredentialsOptions ssl(options.tls_mode == TlsMode::kMutual
                                             ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
@@ -255,20 +242,6 @@ Result<std::shared_ptr<grpc::ServerCredentials>> TlsCredentials(const RpcServerO
                                                             options.tls.certificate, options.tls.key));
   }
   return credentials;
-}
-
-// gRPC's own lines go into our log, a few a second at most: what a client sends must not fill the disk.
-void ForwardLog(gpr_log_func_args* line) {
-  static std::atomic<int64_t> second{0};
-  static std::atomic<int> lines{0};
-  const int64_t now = MonotonicUs() / 1000000;
-  if (second.exchange(now) != now) lines = 0;
-  if (++lines > 5) return;
-  if (line->severity == GPR_LOG_SEVERITY_ERROR) {
-    LogWarn("gRPC: {}", line->message);
-  } else {
-    LogDebug("gRPC: {}", line->message);
-  }
 }
 
 }  // namespace
@@ -292,9 +265,7 @@ void RpcServer::SetServing(bool serving) { state_->health.Set(serving); }
 
 Result<std::unique_ptr<RpcServer>> RpcServer::Start(const RpcServerOptions& options, const MethodTable* methods,
                                                     HttpServer* http, const HttpRoutes* rest) {
-  gpr_set_log_function(ForwardLog);
-  // Debian builds abseil with its search for lock cycles on, which every lock of gRPC would pay for.
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  PrepareGrpc();
   auto state = std::make_unique<State>(methods);
   using grpc::health::v1::HealthCheckRequest;
   using grpc::health::v1::HealthCheckResponse;
