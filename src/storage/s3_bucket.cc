@@ -141,7 +141,7 @@ Status S3Bucket::CheckConditionalWrites() {
     if (i == 0 && put.ok()) continue;  // it was absent, or seems so: now it isn't
     return {ErrorCode::kUnimplemented,
             fmt::format("{}: the server does not honour If-None-Match: * (put {} twice: {}). Without it two leaders could both "
-                        "believe to be the first; use a server that does: AWS S3, MinIO from 2024, versitygw 1.0.15",
+                        "believe to be the first; use a server that does, as AWS S3, MinIO and versitygw 1.8 do",
                         client_->where(), call.key, put.ok() ? "both times it succeeded" : put.message())};
   }
   ASSIGN_OR_RETURN(store_id_, GetRange(name, 0, kMaxStoreIdBytes));
