@@ -206,7 +206,8 @@ Status CopiedSequence::Snapshot(Revision revision) {
 
 Result<Revision> CatalogWriter::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) {
   if (fence_) {
-    for (Compare& compare : fence_()) compares.push_back(std::move(compare));
+    ASSIGN_OR_RETURN(Compare leads, fence_());
+    compares.push_back(std::move(leads));
   }
   return sequence_->Commit(std::move(compares), std::move(ops));
 }

@@ -66,9 +66,9 @@ class CopiedSequence {
 // One leader's way to change a family's keys. Thread-safe.
 class CatalogWriter {
  public:
-  using Fence = std::function<std::vector<Compare>()>;
+  // What every transaction of a leader compares; an error if it may not begin one any more (protocol.md, rule 16).
+  using Fence = std::function<Result<Compare>()>;
 
-  // `fence`: compared in every transaction.
   explicit CatalogWriter(std::shared_ptr<CopiedSequence> sequence, Fence fence = {})
       : sequence_(std::move(sequence)), fence_(std::move(fence)) {}
   // With a sequence of its own.

@@ -9,7 +9,8 @@ namespace saker {
 
 Result<Revision> Coordinator::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) const {
   if (deps_.fence) {
-    for (Compare& compare : deps_.fence()) compares.push_back(std::move(compare));
+    ASSIGN_OR_RETURN(Compare leads, deps_.fence());
+    compares.push_back(std::move(leads));
   }
   const bool of_segments = std::any_of(ops.begin(), ops.end(), [](const MetaOp& op) { return op.key.starts_with(kSegmentPrefix); });
   return of_segments ? deps_.segments->Commit(std::move(compares), std::move(ops)) : deps_.meta->Commit(compares, ops);

@@ -22,8 +22,8 @@ struct CoordinatorDeps {
   ThreadPool* io = nullptr;          // object deletion
   Timer* timer = nullptr;
   std::function<Result<int64_t>(int64_t count)> next_ids;
-  // Compared in every transaction: the leader key of this coordinator.
-  std::function<std::vector<Compare>()> fence;
+  // Compared in every transaction: the leader key of this coordinator. Fails if it may not lead any more.
+  CatalogWriter::Fence fence;
 };
 
 class Coordinator {

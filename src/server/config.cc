@@ -350,7 +350,6 @@ void ComposeStores(const Composite& more, Config* config) {
     config->s3.endpoint = (more.s3_tls ? "https://" : "http://") + (has_port ? more.s3_host : Address(more.s3_host, port));
   }
   config->s3.path_style = !more.s3_virtual_host;
-  if (config->s3.cache_directory.empty()) config->s3.cache_directory = config->data_dir + "/cache";
   if (more.kafka_tls) config->kafka.properties.insert(more.kafka_tls_files.begin(), more.kafka_tls_files.end());
   config->kafka.channels = static_cast<int>(config->channels);
 }

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "rpc/server.h"
 #include "server/admin_http.h"
+#include "server/cluster_process.h"
 #include "server/config.h"
 #include "server/roles.h"
 
@@ -122,7 +123,39 @@ void BlockSignals() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
-int RunStandalone(const Config& config) {
+// SIGTERM or SIGINT, waited for at most so long; 0: none came.
+int WaitForSignal(std::chrono::milliseconds limit) {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  const timespec time{limit.count() / 1000, (limit.count() % 1000) * 1'000'000};
+  const int signal = ::sigtimedwait(&signals, nullptr, &time);
+  return signal > 0 ? signal : 0;
+}
+
+// What runs behind the doors.
+struct Behind {
+  std::function<Status()> health;
+  std::function<void()> stop;
+  std::string where;  // told when ready
+};
+using StartRoles = std::function<Result<Behind>(MethodTable* methods, HttpRoutes* rest)>;
+
+Result<std::unique_ptr<RpcServer>> OpenDoor(const Config& config, const MethodTable* methods, HttpServer* http, const HttpRoutes* rest) {
+  static const HttpRoutes kNothing;
+  RpcServerOptions options;
+  options.listen = config.listen;
+  options.max_receive_bytes = config.max_receive_bytes;
+  options.tls_mode = config.tls_mode;
+  options.tls = config.tls;
+  options.http_listen = config.rest_listen;
+  const bool with_rest = config.rest_enabled || !config.rest_listen.empty();
+  return RpcServer::Start(options, methods, http, with_rest ? rest : &kNothing);
+}
+
+// `door`: whether clients come here.
+int Run(const Config& config, bool door, const StartRoles& start) {
   const Stopwatch since_start;
   RaiseDescriptorLimit();
   DirectoryLock lock;
@@ -132,49 +165,65 @@ int RunStandalone(const Config& config) {
   std::atomic<bool> ready{false};
   MethodTable methods;
   HttpRoutes admin, rest;
-  std::unique_ptr<Standalone> roles;
+  Behind behind;
   AddProcessMetrics();
-  AddAdminRoutes(&admin, {.ready = [&ready] { return ready.load(); }, .health = [&roles] { return roles->Health(); }});
+  AddAdminRoutes(&admin, {.ready = [&ready] { return ready.load(); }, .health = [&behind] { return behind.health(); }});
   HttpServer http(HttpLimits{.body_bytes = config.max_receive_bytes});
   const auto admin_port = http.Listen(config.http, &admin);
   if (!admin_port.ok()) return Fail(kExitFailed, admin_port.status().message() + " (--http)");
 
-  auto started = Standalone::Start(config, &methods, &rest);
-  if (!started.ok()) return Fail(kExitFailed, started.status().message());
-  roles = std::move(*started);
-
-  RpcServerOptions options;
-  options.listen = config.listen;
-  options.max_receive_bytes = config.max_receive_bytes;
-  options.tls_mode = config.tls_mode;
-  options.tls = config.tls;
-  options.http_listen = config.rest_listen;
-  const HttpRoutes nothing;
-  const bool rest_shares = config.rest_enabled && config.rest_listen.empty();
-  auto server = RpcServer::Start(options, &methods, &http, rest_shares || !config.rest_listen.empty() ? &rest : &nothing);
-  if (!server.ok()) {
+  auto started = start(&methods, &rest);
+  if (!started.ok()) {
     http.Stop();
-    roles->Stop();
-    return Fail(kExitFailed, server.status().message() + " (--listen)");
+    return started.status().code() == ErrorCode::kCancelled ? 0 : Fail(kExitFailed, started.status().message());
+  }
+  behind = std::move(*started);
+
+  std::unique_ptr<RpcServer> server;
+  if (door) {
+    auto opened = OpenDoor(config, &methods, &http, &rest);
+    if (!opened.ok()) {
+      http.Stop();
+      behind.stop();
+      return Fail(kExitFailed, opened.status().message() + " (--listen)");
+    }
+    server = std::move(*opened);
   }
   ready = true;
   ReturnStartupMemory();
-  fmt::print("saker {} ready: gRPC{} on {}, health and metrics on http://{}, data in {} ({} ms)\n", SAKER_VERSION,
-             rest_shares && config.tls_mode == TlsMode::kOff ? " and REST" : "", config.listen, config.http, config.data_dir,
-             since_start.elapsed_ms());
+  const bool rest_shares = config.rest_enabled && config.rest_listen.empty() && config.tls_mode == TlsMode::kOff;
+  const std::string clients = door ? fmt::format("gRPC{} on {}, ", rest_shares ? " and REST" : "", config.listen) : "";
+  fmt::print("saker {} ready: {}{}health and metrics on http://{}, data in {} ({} ms)\n", SAKER_VERSION, clients, behind.where,
+             config.http, config.data_dir, since_start.elapsed_ms());
   std::fflush(stdout);
   LogInfo("ready after {} ms", since_start.elapsed_ms());
 
   const int signal = WaitForSignal();
   LogInfo("stopping on {}", signal == SIGINT ? "SIGINT" : "SIGTERM");
   const Stopwatch stopping;
-  (*server)->SetServing(false);
+  if (server) server->SetServing(false);
   ready = false;
   http.Stop();
-  (*server)->Stop();
-  roles->Stop();
+  if (server) server->Stop();
+  behind.stop();
   LogInfo("stopped after {} ms", stopping.elapsed_ms());
   return 0;
+}
+
+int RunStandalone(const Config& config) {
+  return Run(config, /*door=*/true, [&](MethodTable* methods, HttpRoutes* rest) -> Result<Behind> {
+    ASSIGN_OR_RETURN(std::shared_ptr<Standalone> roles, Standalone::Start(config, methods, rest));
+    return Behind{[roles] { return roles->Health(); }, [roles] { roles->Stop(); }, ""};
+  });
+}
+
+int RunRoles(const Config& config, const RoleNames& names) {
+  return Run(config, names.contains("proxy"), [&](MethodTable* methods, HttpRoutes* rest) -> Result<Behind> {
+    const auto interrupted = [](std::chrono::milliseconds delay) { return WaitForSignal(delay) != 0; };
+    ASSIGN_OR_RETURN(std::shared_ptr<ClusterProcess> process, ClusterProcess::Start(config, names, interrupted, methods, rest));
+    return Behind{[process] { return process->Health(); }, [process] { process->Stop(); },
+                  fmt::format("{} on {}, ", fmt::join(names, " "), process->address())};
+  });
 }
 
 int Main(int argc, char** argv) {
@@ -182,17 +231,31 @@ int Main(int argc, char** argv) {
   CLI::App app("Saker: a vector database that speaks Milvus's protocol", "saker");
   app.set_version_flag("--version", std::string("saker ") + SAKER_VERSION);
   app.require_subcommand(1);
-  std::string data, listen, http, file;
-  auto* standalone = app.add_subcommand("standalone", "all roles in one process");
-  standalone->add_option("--data", data, "the data directory (default ./data)");
-  standalone->add_option("--listen", listen, "HOST:PORT of gRPC and REST (default 127.0.0.1:19530)");
-  standalone->add_option("--http", http, "HOST:PORT of health and metrics (default 127.0.0.1:9091)");
-  standalone->add_option("--config", file, "a YAML file with Milvus's keys");
+  std::string data, listen, http, file, internal;
+  const auto add = [&](const std::string& name, const std::string& what) {
+    auto* command = app.add_subcommand(name, what);
+    command->add_option("--data", data, "the data directory (default ./data)");
+    command->add_option("--http", http, "HOST:PORT of health and metrics (default 127.0.0.1:9091)");
+    command->add_option("--config", file, "a YAML file with Milvus's keys; environment variables go before it");
+    if (name == "standalone" || name == "proxy") {
+      command->add_option("--listen", listen, "HOST:PORT of gRPC and REST (default 127.0.0.1:19530)");
+    }
+    if (name != "standalone") command->add_option("--internal", internal, "HOST:PORT for the other processes");
+  };
+  add("standalone", "all roles in one process, everything embedded");
+  add("proxy", "clients' entry (in a cluster, as all that follow: over etcd, Kafka and S3)");
+  add("mixcoord", "the four coordinators");
+  for (const char* role : {"rootcoord", "datacoord", "querycoord", "indexcoord"}) add(role, "one coordinator");
+  add("datanode", "owns channels of the log: writes, growing segments");
+  add("querynode", "serves sealed segments");
+  add("indexnode", "builds indexes, compacts");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
+  const std::string subcommand = app.get_subcommands().front()->get_name();
+  const RoleNames roles = RolesOf(subcommand);
 
   Config config;
   std::vector<std::string> ignored;
@@ -202,14 +265,22 @@ int Main(int argc, char** argv) {
   if (!data.empty()) config.data_dir = data;
   if (!listen.empty()) config.listen = listen;
   if (!http.empty()) config.http = http;
-  for (const auto* address : {&config.listen, &config.http}) {
-    if (const auto split = SplitAddress(*address); !split.ok()) return Fail(kExitUsage, split.status().message());
+  if (!internal.empty()) {
+    for (const std::string& role : roles) config.internal_listen[role] = internal;
+  }
+  std::vector<std::string> addresses{config.listen, config.http};
+  for (const std::string& role : roles) addresses.push_back(config.internal_listen.at(role));
+  for (const std::string& address : addresses) {
+    if (const auto split = SplitAddress(address); !split.ok()) return Fail(kExitUsage, split.status().message());
+  }
+  if (!roles.empty()) {
+    if (const Status complete = CheckClusterConfig(config); !complete.ok()) return Fail(kExitUsage, complete.message());
   }
   StartLogging(config.log);
   if (!ignored.empty()) {
     LogInfo("{}: {} settings have no meaning here and are ignored: {}", file, ignored.size(), fmt::join(ignored, ", "));
   }
-  const int code = RunStandalone(config);
+  const int code = roles.empty() ? RunStandalone(config) : RunRoles(config, roles);
   StopLogging();
   return code;
 }

@@ -40,7 +40,12 @@ Status Runtime::OpenCatalog() {
 CoordinatorDeps Runtime::CoordinatorDepsFor(const Election* election) {
   CoordinatorDeps deps;
   deps.catalog = catalog.get();
-  deps.fence = [election] { return std::vector<Compare>{election->Fence()}; };
+  deps.fence = [election]() -> Result<Compare> {
+    if (!election->MayLead()) {
+      return Status(ErrorCode::kServiceUnavailable, "the meta store doesn't confirm that this process leads; retry");
+    }
+    return election->Fence();
+  };
   deps.writer = std::make_shared<CatalogWriter>(catalog_sequence, deps.fence);
   deps.segments = segment_sequence;
   deps.meta = meta.get();

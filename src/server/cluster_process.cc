@@ -1,0 +1,423 @@
+#include "server/cluster_process.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/log.h"
+#include "meta/session.h"
+#include "rest/v2.h"
+#include "server/identity.h"
+#include "server/live_peers.h"
+#include "server/runtime.h"
+#include "transport/server.h"
+#include "transport/topology.h"
+
+namespace saker {
+namespace {
+
+constexpr std::chrono::milliseconds kStoreRetry{1'000};
+constexpr std::chrono::milliseconds kLeadRetry{500};
+
+bool MayPass(const Status& status) {
+  return status.code() == ErrorCode::kServiceUnavailable || status.code() == ErrorCode::kDeadlineExceeded ||
+         status.code() == ErrorCode::kServiceNotReady || status.code() == ErrorCode::kDiskLimitExceeded ||
+         status.code() == ErrorCode::kConflict;
+}
+
+const std::set<std::string>& Coordinators() {
+  static const std::set<std::string> names{"rootcoord", "datacoord", "querycoord", "indexcoord"};
+  return names;
+}
+
+}  // namespace
+
+RoleNames RolesOf(const std::string& subcommand) {
+  static const RoleNames kAll{"proxy", "rootcoord", "datacoord", "querycoord", "indexcoord", "datanode", "querynode", "indexnode"};
+  if (subcommand == "mixcoord") return Coordinators();
+  return kAll.contains(subcommand) ? RoleNames{subcommand} : RoleNames{};
+}
+
+// In order of construction; Stop() goes the other way.
+struct ClusterProcess::State {
+  State(const Config& settings, RoleNames names) : roles(std::move(names)), runtime(settings) {}
+
+  Status Open(const Interrupted& interrupted);
+  Status Join();
+  void StartNodes(MethodTable* methods, HttpRoutes* rest);
+  void Campaign();
+  void Lead(const std::string& role, Revision token);
+  void Follow(const std::string& role);
+  void OnTopology(const Topology& topology);
+  void NodesChanged();
+  std::vector<LeaderToken> Tokens() const;
+  NodeLoad Load() const;
+  std::string Advertised() const;
+  bool Has(const char* role) const { return roles.contains(role); }
+  void Stop();
+
+  // A coordinator that this process leads now, and how to end it.
+  struct Leading {
+    std::function<void()> nodes_changed;
+    std::function<void()> stop;
+  };
+  template <typename Role, typename Interface>
+  Leading Serve(std::unique_ptr<Role> role);
+
+  const RoleNames roles;
+  Runtime runtime;
+  Identity identity;
+  std::string listen;
+  std::unique_ptr<RemotePeers> remote;
+  std::unique_ptr<LivePeers> peers;
+  std::unique_ptr<InternalServer> server;
+  std::unique_ptr<DataNodeRole> data_node;
+  std::unique_ptr<QueryNodeRole> query_node;
+  std::unique_ptr<IndexNodeRole> index_node;
+  std::unique_ptr<Proxy> proxy;
+  std::unique_ptr<TopologyView> topology;
+  std::vector<std::unique_ptr<Session>> sessions;
+  std::unique_ptr<Strand> leadership;  // elections won and lost, in order
+  std::map<std::string, std::unique_ptr<Election>> elections;
+
+  Mutex mutex;
+  std::map<std::string, Leading> leading GUARDED_BY(mutex);
+  // Coordinators that were deposed: calls may still be in them. Leaders change seldom.
+  std::vector<std::shared_ptr<void>> deposed GUARDED_BY(mutex);
+  std::map<std::string, NodeId> leaders GUARDED_BY(mutex);  // as the topology has them
+  bool stopping GUARDED_BY(mutex) = false;
+  bool stopped = false;
+};
+
+// ---- start
+
+Status ClusterProcess::State::Open(const Interrupted& interrupted) {
+  const Config& config = runtime.config;
+  const auto until_there = [&](const char* what, const std::function<Status()>& attempt) -> Status {
+    std::string told;
+    while (true) {
+      const Status status = attempt();
+      if (status.ok() || !MayPass(status)) return status.WithContext(what);
+      if (told != status.message()) LogWarn("waiting for {}: {}", what, status.message());
+      told = status.message();
+      if (interrupted(kStoreRetry)) return {ErrorCode::kCancelled, fmt::format("interrupted while waiting for {}: {}", what, told)};
+    }
+  };
+  ASSIGN_OR_RETURN(runtime.meta, OpenEtcdStore(config.etcd));
+  RETURN_IF_ERROR(until_there("etcd", [&] { return runtime.meta->CurrentRevision().status(); }));
+  S3StoreSettings s3 = config.s3;
+  if (s3.cache_directory.empty()) s3.cache_directory = config.data_dir + "/cache";
+  RETURN_IF_ERROR(until_there("the object store", [&]() -> Status {
+    ASSIGN_OR_RETURN(runtime.objects, OpenS3Store(s3));
+    return {};
+  }));
+  if (Has("datanode")) {
+    RETURN_IF_ERROR(until_there("Kafka", [&]() -> Status {
+      ASSIGN_OR_RETURN(runtime.log, OpenKafkaLog(config.kafka));
+      return {};
+    }));
+  }
+  RETURN_IF_ERROR(until_there("the cluster's id", [&]() -> Status {
+    ASSIGN_OR_RETURN(identity, EstablishIdentity(config.data_dir, runtime.meta.get(), runtime.objects.get()));
+    return {};
+  }));
+  runtime.node = identity.node;
+  return until_there("the catalog", [&] { return runtime.OpenCatalog(); });
+}
+
+std::string ClusterProcess::State::Advertised() const {
+  const auto address = SplitAddress(listen);
+  const std::string host = !runtime.config.advertise.empty() ? runtime.config.advertise : address.ok() ? address->first : "127.0.0.1";
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, server->port()) : fmt::format("[{}]:{}", host, server->port());
+}
+
+std::vector<LeaderToken> ClusterProcess::State::Tokens() const {
+  std::vector<LeaderToken> tokens;
+  for (const auto& [role, election] : elections) {
+    if (const Revision token = election->token(); token != 0) tokens.push_back({role, 0, token});
+  }
+  return tokens;
+}
+
+NodeLoad ClusterProcess::State::Load() const {
+  NodeLoad load;
+  if (data_node != nullptr) {
+    for (const auto& segment : data_node->GrowingSegments(CollectionId())) {
+      ++load.segments;
+      load.rows += segment.rows;
+      load.memory_bytes += segment.size_bytes;
+    }
+  }
+  if (query_node != nullptr) {
+    for (const auto& segment : query_node->LoadedSegments(CollectionId())) {
+      ++load.segments;
+      load.rows += segment.rows;
+      load.memory_bytes += segment.memory_bytes;
+    }
+  }
+  return load;
+}
+
+// Finds the others and lets them find us.
+Status ClusterProcess::State::Join() {
+  const Config& config = runtime.config;
+  // The first role's port, where there are several (mixcoord: rootcoord's).
+  const std::string first = Has("rootcoord") ? "rootcoord" : *roles.begin();
+  listen = config.internal_listen.at(first);
+  for (const std::string& role : roles) {
+    if (!Coordinators().contains(role)) continue;
+    elections[role] = std::make_unique<Election>(
+        runtime.meta.get(), role, std::to_string(identity.node.value), std::chrono::seconds(config.session_ttl_s),
+        runtime.pools.control.get(), runtime.pools.timer.get(),
+        [this, role](Revision token) { leadership->Post([this, role, token] { Lead(role, token); }); },
+        [this, role] { leadership->Post([this, role] { Follow(role); }); });
+  }
+  leadership = std::make_unique<Strand>(runtime.pools.io.get());
+
+  RemotePeersOptions options;
+  options.caller = {identity.cluster, identity.node, [this] { return Tokens(); }};
+  options.tls = config.internal_tls;
+  options.topology_file = config.data_dir + "/topology";
+  options.io = runtime.pools.io.get();
+  remote = std::make_unique<RemotePeers>(std::move(options));
+  peers = std::make_unique<LivePeers>(remote.get(), runtime.pools.timer.get(), [this] { NodesChanged(); });
+  runtime.peers = peers.get();
+
+  InternalServerOptions internal;
+  internal.listen = listen;
+  internal.tls = config.internal_tls;
+  internal.cluster = identity.cluster;
+  internal.node = identity.node;
+  internal.incarnation = identity.incarnation;
+  internal.roles = {roles.begin(), roles.end()};
+  internal.data = runtime.pools.search.get();
+  internal.control = runtime.pools.control.get();
+  internal.waiting = runtime.pools.io.get();
+  internal.load = [this] { return Load(); };
+  internal.schema = [this](CollectionId id) -> SchemaPtr {
+    const CollectionPtr collection = runtime.catalog->GetCollection(id);
+    return collection == nullptr ? nullptr : collection->schema;
+  };
+  ASSIGN_OR_RETURN(server, InternalServer::Start(std::move(internal)));
+
+  topology = std::make_unique<TopologyView>(runtime.meta.get(), runtime.pools.control.get(), runtime.pools.timer.get(),
+                                            [this](const Topology& now) { OnTopology(now); });
+  if (const Status read = topology->Start(); !read.ok()) LogWarn("the other processes are not known yet: {}", read.message());
+  return {};
+}
+
+void ClusterProcess::State::StartNodes(MethodTable* methods, HttpRoutes* rest) {
+  if (Has("datanode")) {
+    data_node = runtime.MakeDataNode();
+    server->Serve(data_node.get());
+    remote->SetLocal(data_node.get());
+    data_node->Start();
+  }
+  if (Has("querynode")) {
+    query_node = runtime.MakeQueryNode();
+    server->Serve(query_node.get());
+    remote->SetLocal(query_node.get());
+    query_node->Start();
+  }
+  if (Has("indexnode")) {
+    index_node = runtime.MakeIndexNode();
+    index_node->Start();
+  }
+  if (Has("proxy")) {
+    proxy = runtime.MakeProxy();
+    proxy->RegisterMethods(*methods);
+    AddRestRoutes(rest, proxy.get());
+  }
+  // Told to the others once it can answer. Registered again whenever etcd forgets it.
+  for (const std::string& role : roles) {
+    SessionInfo info{identity.node, role, Advertised(), SAKER_VERSION, identity.incarnation, WallMs()};
+    sessions.push_back(std::make_unique<Session>(runtime.meta.get(), std::move(info), std::chrono::seconds(runtime.config.session_ttl_s),
+                                                 runtime.pools.control.get(), runtime.pools.timer.get()));
+    if (const Status status = sessions.back()->Start(); !status.ok()) LogWarn("not registered as {} yet: {}", role, status.message());
+  }
+}
+
+void ClusterProcess::State::Campaign() {
+  for (const auto& [role, election] : elections) election->Campaign();
+}
+
+// ---- leading
+
+template <typename Role, typename Interface>
+ClusterProcess::State::Leading ClusterProcess::State::Serve(std::unique_ptr<Role> made) {
+  std::shared_ptr<Role> role = std::move(made);
+  server->Serve(static_cast<Interface*>(role.get()));
+  remote->SetLocal(static_cast<Interface*>(role.get()));
+  Leading now;
+  now.stop = [this, role] {
+    remote->SetLocal(static_cast<Interface*>(nullptr));
+    server->Serve(static_cast<Interface*>(nullptr));
+    if constexpr (requires { role->Stop(); }) role->Stop();
+    MutexLock lock(mutex);
+    deposed.push_back(role);
+  };
+  if constexpr (requires { role->NodesChanged(); }) now.nodes_changed = [role] { role->NodesChanged(); };
+  return now;
+}
+
+void ClusterProcess::State::Lead(const std::string& role, Revision token) {
+  const Election* election = elections.at(role).get();
+  {
+    MutexLock lock(mutex);
+    if (stopping || leading.contains(role)) return;
+  }
+  if (election->token() != token) return;  // lost meanwhile
+  Leading now;
+  Status ready = runtime.catalog_sequence->Start();
+  if (ready.ok()) ready = runtime.segment_sequence->Start();
+  // Decisions are made on what the last leader left.
+  if (ready.ok()) {
+    const auto revision = runtime.meta->CurrentRevision();
+    ready = revision.ok() ? runtime.catalog->WaitFor(*revision, std::chrono::seconds(5)) : revision.status();
+  }
+  if (ready.ok() && role == "rootcoord") {
+    auto root = runtime.MakeRootCoord(election);
+    ready = root->Start();
+    if (ready.ok()) now = Serve<RootCoordRole, RootCoord>(std::move(root));
+  }
+  if (!ready.ok()) {
+    LogWarn("{} is elected but can't lead yet: {}", role, ready.message());
+    runtime.pools.timer->After(kLeadRetry, [this, role, token] { leadership->Post([this, role, token] { Lead(role, token); }); });
+    return;
+  }
+  if (role == "datacoord") {
+    auto data = runtime.MakeDataCoord(election);
+    data->Start();
+    now = Serve<DataCoordRole, DataCoord>(std::move(data));
+  } else if (role == "querycoord") {
+    auto query = runtime.MakeQueryCoord(election);
+    query->Start();
+    now = Serve<QueryCoordRole, QueryCoord>(std::move(query));
+  } else if (role == "indexcoord") {
+    auto index = runtime.MakeIndexCoord(election);
+    index->Start();
+    now = Serve<IndexCoordRole, IndexCoord>(std::move(index));
+  }
+  {
+    MutexLock lock(mutex);
+    leading[role] = std::move(now);
+  }
+  peers->Watch(true);
+}
+
+void ClusterProcess::State::Follow(const std::string& role) {
+  Leading former;
+  bool leads_others = false;
+  {
+    MutexLock lock(mutex);
+    const auto it = leading.find(role);
+    if (it == leading.end()) return;
+    former = std::move(it->second);
+    leading.erase(it);
+    leads_others = !leading.empty();
+  }
+  former.stop();
+  if (!leads_others) peers->Watch(false);
+}
+
+// ---- the others
+
+void ClusterProcess::State::OnTopology(const Topology& now) {
+  remote->Update(now);
+  peers->Update();
+  const auto moved = [&](const char* role) REQUIRES(mutex) {
+    const auto it = now.leaders.find(role);
+    return it != now.leaders.end() && leaders[role] != it->second;
+  };
+  bool query_moved = false;
+  bool data_moved = false;
+  {
+    MutexLock lock(mutex);
+    query_moved = moved("querycoord");
+    data_moved = moved("datacoord");
+    leaders = now.leaders;
+  }
+  // What a new leader has to know of this node.
+  if (query_moved && query_node != nullptr) query_node->CoordinatorChanged();
+  if (data_moved && data_node != nullptr) data_node->CoordinatorChanged();
+  NodesChanged();
+}
+
+void ClusterProcess::State::NodesChanged() {
+  std::vector<std::function<void()>> listeners;
+  {
+    MutexLock lock(mutex);
+    for (const auto& [role, one] : leading) {
+      if (one.nodes_changed) listeners.push_back(one.nodes_changed);
+    }
+  }
+  for (const auto& listener : listeners) listener();
+}
+
+// ---- end
+
+void ClusterProcess::State::Stop() {
+  if (std::exchange(stopped, true)) return;
+  {
+    MutexLock lock(mutex);
+    stopping = true;
+  }
+  for (const auto& [role, election] : elections) election->Resign();  // a standby takes over at once
+  sessions.clear();
+  std::map<std::string, Leading> led;
+  {
+    MutexLock lock(mutex);
+    led.swap(leading);
+  }
+  for (auto& [role, one] : led) one.stop();
+  topology.reset();
+  if (server) server->Stop();
+  if (index_node) index_node->Stop();
+  if (query_node) query_node->Stop();
+  if (data_node) data_node->Stop();
+  runtime.log.reset();  // ends with its last callback delivered
+  runtime.pools.Stop();
+  peers.reset();
+  remote.reset();
+  proxy.reset();
+  index_node.reset();
+  query_node.reset();
+  data_node.reset();
+  {
+    MutexLock lock(mutex);
+    deposed.clear();
+  }
+  elections.clear();
+  if (runtime.catalog) runtime.catalog->Stop();
+  runtime.catalog.reset();
+}
+
+ClusterProcess::ClusterProcess(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ClusterProcess::~ClusterProcess() { state_->Stop(); }
+
+Result<std::unique_ptr<ClusterProcess>> ClusterProcess::Start(const Config& config, const RoleNames& roles,
+                                                              const Interrupted& interrupted, MethodTable* methods, HttpRoutes* rest) {
+  RETURN_IF_ERROR(CheckClusterConfig(config));
+  std::unique_ptr<ClusterProcess> process(new ClusterProcess(std::make_unique<State>(config, roles)));
+  State* const state = process->state_.get();
+  RETURN_IF_ERROR(state->Open(interrupted));
+  RETURN_IF_ERROR(state->Join());
+  state->StartNodes(methods, rest);
+  state->Campaign();
+  return process;
+}
+
+Status ClusterProcess::Health() const {
+  for (const auto& session : state_->sessions) {
+    if (session->registered()) continue;
+    return Status(ErrorCode::kServiceNotReady,
+                  fmt::format("not registered as {} in etcd ({}): reads and writes go on, metadata can't be changed",
+                              session->info().role, fmt::join(state_->runtime.config.etcd.endpoints, ", ")));
+  }
+  return Status();
+}
+
+std::string ClusterProcess::address() const { return state_->Advertised(); }
+void ClusterProcess::Stop() { state_->Stop(); }
+
+}  // namespace saker
