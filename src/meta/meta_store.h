@@ -76,7 +76,7 @@ struct WatchEvent {
 // One batch: all events of one or more whole revisions, in order. A batch without events tells that nothing under the
 // prefix happened up to `revision`: a watch learns of every revision of the store soon, its own or not. A non-ok status
 // ends the watch: kCompacted – the revisions asked for are gone, read anew and watch from there; kServiceUnavailable –
-// connection lost.
+// connection lost; kCorrupted – the store has lost data (etcd_store.h).
 struct WatchBatch {
   Status status;
   Revision revision = 0;  // everything up to here has been delivered
@@ -99,6 +99,7 @@ class MetaStore {
   // One key; kIoKeyNotFound if it isn't there.
   virtual Result<KeyValue> Get(const std::string& key, Revision at = 0) = 0;
   // Does all ops if all compares hold and returns the new revision; otherwise kConflict, and nothing is changed.
+  // kDeadlineExceeded if its fate is unknown: it may have been made, or still be.
   // A key may be written once in a transaction. kParameterInvalid beyond kMaxTxnOps / kMaxTxnBytes; kIoKeyNotFound if a
   // put names a lease that is gone. A transaction that changes nothing (no ops, deletes of what isn't there) makes no
   // revision and returns the current one.
@@ -114,7 +115,8 @@ class MetaStore {
   // Whether a lease ends unless it is kept alive in time.
   virtual bool LeasesExpire() const { return true; }
   virtual Result<Revision> CurrentRevision() = 0;
-  // Forgets history before `revision`; watches and ranges further back then fail with kCompacted.
+  // Forgets history before `revision`; watches and ranges further back then fail with kCompacted. A watch from just
+  // `revision` may fail so too; from the next one on it doesn't.
   virtual Status Compact(Revision revision) = 0;
 };
 
@@ -125,5 +127,6 @@ struct RocksdbStoreSettings {
   int64_t keep_bytes = 64 << 20;
 };
 Result<std::unique_ptr<MetaStore>> OpenRocksdbStore(const RocksdbStoreSettings& settings);
+// The cluster's: OpenEtcdStore, meta/etcd_store.h.
 
 }  // namespace saker

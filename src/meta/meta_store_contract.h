@@ -1,4 +1,6 @@
-// What every MetaStore promises, as tests: instantiate MetaStoreContract with a way to make an empty store.
+// What every MetaStore promises, as tests: instantiate MetaStoreContract with a way to make an empty store. It may skip the
+// test instead (a server that isn't installed). A store may be one root among others of a server: revisions then don't
+// begin at 0, but nobody else writes while a test runs.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -73,6 +75,7 @@ class MetaStoreContract : public testing::TestWithParam<MakeMetaStore> {
  protected:
   void SetUp() override {
     store_ = GetParam()();
+    if (IsSkipped()) return;
     ASSERT_NE(store_, nullptr);
   }
   Revision Put(const std::string& key, const std::string& value, LeaseId lease = 0) {
@@ -400,10 +403,10 @@ TEST_P(MetaStoreContract, AWatchOfForgottenHistorySaysSo) {
   EXPECT_THAT(recorder.events(), IsEmpty());
   // It has ended: nothing comes any more.
   WatchRecorder later;
-  const auto good = Watching(later, "w/", now);
+  const auto good = Watching(later, "w/", now + 1);
   const Revision last = Put("w/b", "1");
   ASSERT_TRUE(later.WaitForRevision(last));
-  EXPECT_THAT(later.story(), ElementsAre("+w/a=3", "+w/b=1"));
+  EXPECT_THAT(later.story(), ElementsAre("+w/b=1"));
   EXPECT_THAT(recorder.events(), IsEmpty());
 }
 

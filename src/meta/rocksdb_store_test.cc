@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "meta/meta_store_contract.h"
+#include "meta/recipes_store.h"
 #include "meta/rocksdb_rows.h"
 #include "meta/rocksdb_store_internal.h"
 #include "meta/stage.h"
@@ -461,4 +462,7 @@ TEST(Stage, TransactionsOfAGroupSeeEachOther) {
 }
 
 }  // namespace
+
+std::unique_ptr<MetaStore> OpenStoreForRecipes(const std::string& directory) { return Open(directory); }
+
 }  // namespace saker

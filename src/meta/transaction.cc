@@ -7,6 +7,8 @@
 namespace saker {
 namespace {
 
+constexpr size_t kOverheadBytes = 96;
+
 template <typename T>
 bool HoldsFor(Compare::Op op, const T& present, const T& wanted) {
   switch (op) {
@@ -35,9 +37,10 @@ Status CheckSize(const std::vector<Compare>& compares, const std::vector<MetaOp>
             fmt::format("a transaction of the meta store has {} {}, at most {} are allowed: cut it into idempotent steps",
                         count, ops.size() >= compares.size() ? "operations" : "compares", kMaxTxnOps)};
   }
+  // With what etcd's message has besides: framing, the root of the keys, and each compared key once more.
   size_t bytes = 0;
-  for (const Compare& compare : compares) bytes += compare.key.size() + compare.value.size();
-  for (const MetaOp& op : ops) bytes += op.key.size() + op.value.size();
+  for (const Compare& compare : compares) bytes += 2 * (compare.key.size() + kOverheadBytes) + compare.value.size();
+  for (const MetaOp& op : ops) bytes += op.key.size() + op.value.size() + kOverheadBytes;
   if (bytes > static_cast<size_t>(kMaxTxnBytes)) {
     return {ErrorCode::kParameterInvalid,
             fmt::format("a transaction of the meta store has {} bytes, at most {} are allowed: put large values into the "

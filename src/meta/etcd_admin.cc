@@ -1,0 +1,263 @@
+#include "meta/etcd_admin.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "base/mutex.h"
+#include "meta/etcd_client.h"
+
+namespace saker {
+namespace {
+
+namespace pb = etcdserverpb;
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+using Repeat = EtcdClient::Repeat;
+
+constexpr size_t kSumBytes = 32;
+
+// The SHA-256 of a stream but for its last 32 bytes, which are the sum.
+class TrailingSum {
+ public:
+  TrailingSum() : context_(EVP_MD_CTX_new()) { EVP_DigestInit_ex(context_, EVP_sha256(), nullptr); }
+  ~TrailingSum() { EVP_MD_CTX_free(context_); }
+  TrailingSum(const TrailingSum&) = delete;
+  TrailingSum& operator=(const TrailingSum&) = delete;
+
+  void Add(std::string_view piece) {
+    tail_.append(piece);
+    if (tail_.size() <= kSumBytes) return;
+    const size_t summed = tail_.size() - kSumBytes;
+    EVP_DigestUpdate(context_, tail_.data(), summed);
+    tail_.erase(0, summed);
+  }
+  bool Holds() {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    EVP_DigestFinal_ex(context_, sum, &size);
+    return size == kSumBytes && tail_ == std::string_view(reinterpret_cast<const char*>(sum), kSumBytes);
+  }
+
+ private:
+  EVP_MD_CTX* const context_;
+  std::string tail_;
+};
+
+// Cancels a call that got no answer in time; to be told of each sign of life.
+class Watchdog {
+ public:
+  Watchdog(grpc::ClientContext& context, milliseconds patience) : context_(context), patience_(patience) {
+    Alive();
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~Watchdog() {
+    {
+      MutexLock lock(mutex_);
+      done_ = true;
+      changed_.NotifyAll();
+    }
+    thread_.join();
+  }
+  void Alive() {
+    MutexLock lock(mutex_);
+    deadline_ = Clock::now() + patience_;
+  }
+
+ private:
+  void Run() {
+    MutexLock lock(mutex_);
+    while (!done_ && Clock::now() < deadline_) {
+      changed_.WaitFor(lock, deadline_ - Clock::now(), [this]() REQUIRES(mutex_) { return done_; });
+    }
+    if (!done_) context_.TryCancel();
+  }
+
+  grpc::ClientContext& context_;
+  const milliseconds patience_;
+  Mutex mutex_;
+  CondVar changed_;
+  EtcdTime deadline_ GUARDED_BY(mutex_);
+  bool done_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+class Admin : public EtcdAdmin {
+ public:
+  Admin(EtcdStoreSettings settings, std::shared_ptr<EtcdClient> client)
+      : settings_(std::move(settings)), client_(std::move(client)) {}
+
+  std::vector<EtcdMemberStatus> Members() override;
+  Result<std::vector<EtcdMember>> MemberList() override;
+  Result<std::vector<EtcdAlarm>> Alarms() override;
+  Status Disarm(const EtcdAlarm& alarm) override;
+  Status Defragment(const std::string& endpoint, milliseconds timeout) override;
+  Result<Revision> Compact(Revision revision, milliseconds timeout) override;
+  Result<int64_t> Snapshot(const std::string& endpoint, milliseconds timeout, const Sink& sink) override;
+
+ private:
+  // A connection to one member alone, with a time of its own.
+  Result<std::shared_ptr<EtcdClient>> At(const std::string& endpoint, milliseconds timeout) const;
+  EtcdMemberStatus StatusOf(const std::string& endpoint) const;
+
+  const EtcdStoreSettings settings_;
+  const std::shared_ptr<EtcdClient> client_;
+};
+
+Result<std::shared_ptr<EtcdClient>> Admin::At(const std::string& endpoint, milliseconds timeout) const {
+  EtcdStoreSettings settings = settings_;
+  if (std::find(settings.endpoints.begin(), settings.endpoints.end(), endpoint) == settings.endpoints.end()) {
+    return Status(ErrorCode::kParameterInvalid, fmt::format("{} is none of the configured endpoints of etcd", endpoint));
+  }
+  settings.endpoints = {endpoint};
+  settings.request_timeout = timeout;
+  ASSIGN_OR_RETURN(auto client, EtcdClient::Make(settings));
+  client->TakeAnyMember();
+  return client;
+}
+
+EtcdMemberStatus Admin::StatusOf(const std::string& endpoint) const {
+  EtcdMemberStatus out;
+  out.endpoint = endpoint;
+  const auto client = At(endpoint, settings_.request_timeout);
+  out.reached = client.status();
+  if (!client.ok()) return out;
+  pb::StatusResponse response;
+  out.reached = (*client)->Call("for its status", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+    return link.maintenance->Status(&context, pb::StatusRequest(), &response);
+  });
+  if (!out.reached.ok()) return out;
+  out.version = response.version();
+  out.cluster_id = response.header().cluster_id();
+  out.member_id = response.header().member_id();
+  out.leader_id = response.leader();
+  out.is_learner = response.islearner();
+  out.db_bytes = response.dbsize();
+  out.db_in_use_bytes = response.dbsizeinuse();
+  out.quota_bytes = response.dbsizequota();
+  out.raft_term = response.raftterm();
+  out.raft_index = response.raftindex();
+  out.raft_applied_index = response.raftappliedindex();
+  out.errors.assign(response.errors().begin(), response.errors().end());
+  out.quota_exceeded = std::any_of(out.errors.begin(), out.errors.end(),
+                                   [](const std::string& error) { return error.find("NOSPACE") != std::string::npos; });
+  return out;
+}
+
+std::vector<EtcdMemberStatus> Admin::Members() {
+  std::vector<EtcdMemberStatus> out(settings_.endpoints.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < out.size(); ++i) {
+    threads.emplace_back([&, i] { out[i] = StatusOf(settings_.endpoints[i]); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return out;
+}
+
+Result<std::vector<EtcdMember>> Admin::MemberList() {
+  pb::MemberListResponse response;
+  RETURN_IF_ERROR(client_->Call("the list of members", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+    return link.cluster->MemberList(&context, pb::MemberListRequest(), &response);
+  }));
+  std::vector<EtcdMember> out;
+  for (const pb::Member& member : response.members()) {
+    out.push_back({member.id(), member.name(), {member.peerurls().begin(), member.peerurls().end()},
+                   {member.clienturls().begin(), member.clienturls().end()}, member.islearner()});
+  }
+  return out;
+}
+
+Result<std::vector<EtcdAlarm>> Admin::Alarms() {
+  pb::AlarmRequest request;
+  request.set_action(pb::AlarmRequest::GET);
+  pb::AlarmResponse response;
+  RETURN_IF_ERROR(client_->Call("the list of alarms", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+    return link.maintenance->Alarm(&context, request, &response);
+  }));
+  std::vector<EtcdAlarm> out;
+  for (const pb::AlarmMember& alarm : response.alarms()) {
+    if (alarm.alarm() == pb::NOSPACE) out.push_back({alarm.memberid(), EtcdAlarm::Kind::kNoSpace});
+    if (alarm.alarm() == pb::CORRUPT) out.push_back({alarm.memberid(), EtcdAlarm::Kind::kCorrupt});
+  }
+  return out;
+}
+
+Status Admin::Disarm(const EtcdAlarm& alarm) {
+  pb::AlarmRequest request;
+  request.set_action(pb::AlarmRequest::DEACTIVATE);
+  request.set_memberid(alarm.member_id);
+  request.set_alarm(alarm.kind == EtcdAlarm::Kind::kNoSpace ? pb::NOSPACE : pb::CORRUPT);
+  pb::AlarmResponse response;
+  return client_->Call("to disarm an alarm", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+    return link.maintenance->Alarm(&context, request, &response);
+  });
+}
+
+Status Admin::Defragment(const std::string& endpoint, milliseconds timeout) {
+  ASSIGN_OR_RETURN(const auto client, At(endpoint, timeout));
+  pb::DefragmentResponse response;
+  return client->Call("a defragmentation", Repeat::kNever, [&](EtcdLink& link, grpc::ClientContext& context) {
+    return link.maintenance->Defragment(&context, pb::DefragmentRequest(), &response);
+  });
+}
+
+Result<Revision> Admin::Compact(Revision revision, milliseconds timeout) {
+  if (revision <= 0) {
+    ASSIGN_OR_RETURN(revision, client_->ReadRevision());
+  }
+  EtcdStoreSettings settings = settings_;
+  settings.request_timeout = timeout;
+  ASSIGN_OR_RETURN(const auto client, EtcdClient::Make(settings));
+  pb::CompactionRequest request;
+  request.set_revision(revision);
+  request.set_physical(true);
+  pb::CompactionResponse response;
+  const Status done = client->Call("a compaction", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+    return link.kv->Compact(&context, request, &response);
+  });
+  if (!done.ok() && done.code() != ErrorCode::kCompacted) return done;
+  return revision;
+}
+
+Result<int64_t> Admin::Snapshot(const std::string& endpoint, milliseconds timeout, const Sink& sink) {
+  ASSIGN_OR_RETURN(const auto client, At(endpoint, settings_.request_timeout));
+  ASSIGN_OR_RETURN(EtcdLink* const link, client->Pick(Clock::now() + settings_.request_timeout));
+  grpc::ClientContext context;
+  RETURN_IF_ERROR(client->Prepare(*link, context, Clock::now() + settings_.request_timeout));
+  TrailingSum sum;
+  int64_t bytes = 0;
+  Status sunk;
+  grpc::Status end;
+  {
+    Watchdog watchdog(context, timeout);
+    const auto stream = link->maintenance->Snapshot(&context, pb::SnapshotRequest());
+    pb::SnapshotResponse piece;
+    while (sunk.ok() && stream->Read(&piece)) {
+      watchdog.Alive();
+      bytes += static_cast<int64_t>(piece.blob().size());
+      sum.Add(piece.blob());
+      sunk = sink(piece.blob());
+    }
+    if (!sunk.ok()) context.TryCancel();
+    end = stream->Finish();
+  }
+  RETURN_IF_ERROR(sunk);
+  if (!end.ok()) {
+    const ErrorCode code = ClassifyEtcd(end).code;
+    return {code, fmt::format("the snapshot of etcd {} broke off after {} bytes: {}", endpoint, bytes, end.error_message())};
+  }
+  if (sum.Holds()) return bytes;
+  return {ErrorCode::kCorrupted,
+          fmt::format("the snapshot of etcd {}, {} bytes, does not have the SHA-256 it ends with: take another", endpoint, bytes)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<EtcdAdmin>> OpenEtcdAdmin(const EtcdStoreSettings& settings) {
+  ASSIGN_OR_RETURN(auto client, EtcdClient::Make(settings));
+  return std::unique_ptr<EtcdAdmin>(std::make_unique<Admin>(settings, std::move(client)));
+}
+
+}  // namespace saker
