@@ -19,7 +19,7 @@ LivePeers::LivePeers(RemotePeers* remote, Timer* timer, std::function<void()> on
         on_change();
       },
       [on_change](bool cut_off) {
-        LogWarn(cut_off ? "most nodes don't answer: this process takes itself for the one cut off, and moves no work"
+        LogWarn("{}", cut_off ? "most nodes don't answer: this process takes itself for the one cut off, and moves no work"
                         : "the other nodes answer again");
         on_change();
       });
