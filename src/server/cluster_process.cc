@@ -16,6 +16,8 @@
 namespace saker {
 namespace {
 
+// Short, so that a standby leads soon; renewing a lease writes nothing in etcd.
+constexpr std::chrono::seconds kLeaderLease{3};
 constexpr std::chrono::milliseconds kStoreRetry{1'000};
 constexpr std::chrono::milliseconds kLeadRetry{500};
 
@@ -167,8 +169,7 @@ Status ClusterProcess::State::Join() {
   for (const std::string& role : roles) {
     if (!Coordinators().contains(role)) continue;
     elections[role] = std::make_unique<Election>(
-        runtime.meta.get(), role, std::to_string(identity.node.value), std::chrono::seconds(config.session_ttl_s),
-        runtime.pools.control.get(), runtime.pools.timer.get(),
+        runtime.meta.get(), role, std::to_string(identity.node.value), kLeaderLease, runtime.pools.control.get(), runtime.pools.timer.get(),
         [this, role](Revision token) { leadership->Post([this, role, token] { Lead(role, token); }); },
         [this, role] { leadership->Post([this, role] { Follow(role); }); });
   }

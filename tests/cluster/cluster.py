@@ -102,7 +102,7 @@ class Cluster:
                                        start_new_session=True, cwd=self.dir)
         self.path("pid", name).write_text(str(process.pid))
 
-    def signal(self, name, number):
+    def send(self, name, number):
         pid = self.pid(name)
         if pid is None:
             die(f"{name} is not running")
@@ -357,7 +357,7 @@ def main():
             if args.command == "kill":
                 cluster.end(name, signal.SIGKILL)
             else:
-                cluster.signal(name, signal.SIGSTOP if args.command == "pause" else signal.SIGCONT)
+                cluster.send(name, signal.SIGSTOP if args.command == "pause" else signal.SIGCONT)
 
 
 if __name__ == "__main__":
