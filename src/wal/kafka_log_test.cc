@@ -1,12 +1,17 @@
 // The log over a real Kafka (tests/servers/install.sh kafka): the contract, and what only a real broker shows.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <librdkafka/rdkafka.h>
 
 #include <algorithm>
+#include <map>
 #include <random>
+#include <set>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "servers/kafka_server.h"
+#include "wal/kafka_connection.h"
 #include "wal/kafka_log.h"
 #include "wal/log_contract.h"
 
@@ -53,6 +58,32 @@ Status Append(Log& log, ChannelId channel, Epoch epoch, const std::string& paylo
 }
 
 PayloadList Data(Log& log, ChannelId channel) { return Payloads(ReadAll(log, channel, *log.Begin(channel), 1 << 20)); }
+
+KafkaProperties RightSettings() {
+  return {{"cleanup.policy", "delete"}, {"retention.ms", "-1"},   {"retention.bytes", "-1"},
+          {"flush.messages", "1"},      {"min.insync.replicas", "1"}, {"max.message.bytes", "4194304"}};
+}
+
+void CreateTopic(const KafkaLogSettings& settings, int replication, const KafkaProperties& properties) {
+  auto connection = KafkaConnection::Open(KafkaConnection::Kind::kProducer, settings, {});
+  ASSERT_TRUE(connection.ok()) << connection.status().ToString();
+  const Status created = (*connection)->CreateTopic(settings.topic, settings.channels, replication, properties, 10'000);
+  ASSERT_TRUE(created.ok()) << created.ToString();
+}
+
+void DeleteTopic(const KafkaLogSettings& settings) {
+  auto connection = KafkaConnection::Open(KafkaConnection::Kind::kProducer, settings, {});
+  ASSERT_TRUE(connection.ok()) << connection.status().ToString();
+  rd_kafka_queue_t* queue = rd_kafka_queue_new((*connection)->handle());
+  rd_kafka_DeleteTopic_t* topic = rd_kafka_DeleteTopic_new(settings.topic.c_str());
+  rd_kafka_DeleteTopics((*connection)->handle(), &topic, 1, nullptr, queue);
+  rd_kafka_event_t* event = rd_kafka_queue_poll(queue, 10'000);
+  ASSERT_NE(event, nullptr);
+  EXPECT_EQ(rd_kafka_event_error(event), RD_KAFKA_RESP_ERR_NO_ERROR);
+  rd_kafka_event_destroy(event);
+  rd_kafka_DeleteTopic_destroy(topic);
+  rd_kafka_queue_destroy(queue);
+}
 
 // Tries until it works: how long that took in ms, or -1 after the limit.
 int64_t UntilOk(const std::function<Status()>& attempt, int64_t limit_ms = 15'000) {
@@ -104,7 +135,8 @@ TEST(KafkaLogTest, TwoProcessesFenceEachOther) {
   EXPECT_EQ(a->Fence(0, 2, "").status().code(), ErrorCode::kSuperseded);
   EXPECT_EQ(Append(*a, 0, 2, "not its own").code(), ErrorCode::kSuperseded);
   ASSERT_TRUE(b->Truncate(0, 1, 2).ok());
-  for (Log* log : {a.get(), b.get(), Open(settings).get()}) {
+  const auto fresh = Open(settings);
+  for (Log* log : {a.get(), b.get(), fresh.get()}) {
     EXPECT_EQ(Data(*log, 0), (PayloadList{"a1", "b1"}));
     EXPECT_EQ(*log->FencedEpoch(0), 2);
     EXPECT_EQ(*log->Begin(0), 1);
@@ -185,21 +217,25 @@ TEST(KafkaLogTest, LongRecordsGoInPieces) {
 TEST(KafkaLogTest, WrongTopicSettingsAreRefused) {
   NEEDS_KAFKA();
   struct Case {
-    const char* change;
+    const char* name;
+    const char* value;
     const char* says;
   };
-  for (const Case& one : {Case{"cleanup.policy=compact", "cleanup.policy = compact, it must be delete"},
-                          Case{"retention.ms=604800000", "retention.ms = 604800000, it must be -1"},
-                          Case{"flush.messages=1000", "flush.messages = 1000, it must be 1"},
-                          Case{"max.message.bytes=100000", "max.message.bytes = 100000, it must be at least"}}) {
-    KafkaLogSettings settings = SettingsFor(OneBroker());
-    std::string right = "cleanup.policy=delete,retention.ms=-1,retention.bytes=-1,flush.messages=1,max.message.bytes=4194304,";
-    const std::string name = std::string(one.change).substr(0, std::string(one.change).find('='));
-    const size_t at = right.find(name + "=");
-    right.replace(at, right.find(',', at) - at, one.change);
-    right.pop_back();
-    ASSERT_TRUE(OneBroker().CreateTopic(settings.topic, kChannels, 1, right));
-    const Status status = OpenKafkaLog(settings).status();
+  for (const Case& one : {Case{"cleanup.policy", "compact", "cleanup.policy = compact, it must be delete"},
+                          Case{"retention.ms", "604800000", "retention.ms = 604800000, it must be -1"},
+                          Case{"retention.bytes", "1000000000", "retention.bytes = 1000000000, it must be -1"},
+                          Case{"flush.messages", "1000", "flush.messages = 1000, it must be 1"},
+                          Case{"unclean.leader.election.enable", "true", "enable = true, it must be false"},
+                          Case{"max.message.bytes", "100000", "max.message.bytes = 100000, it must be at least"}}) {
+    const KafkaLogSettings settings = SettingsFor(OneBroker());
+    KafkaProperties properties = RightSettings();
+    properties[one.name] = one.value;
+    CreateTopic(settings, 1, properties);
+    Status status;
+    ASSERT_GE(UntilOk([&]() -> Status {  // until all of the broker knows the topic
+                status = OpenKafkaLog(settings).status();
+                return status.code() == ErrorCode::kServiceUnavailable ? status : Status();
+              }), 0);
     EXPECT_EQ(status.code(), ErrorCode::kParameterInvalid);
     EXPECT_THAT(status.message(), HasSubstr(one.says));
     EXPECT_THAT(status.message(), HasSubstr(settings.topic));
@@ -249,7 +285,7 @@ TEST(KafkaLogTest, ATopicCreatedAnewIsDataLoss) {
     ASSERT_TRUE(log->Fence(channel, 1, "").ok());
     for (int i = 0; i < 5; ++i) ASSERT_TRUE(Append(*log, channel, 1, "x").ok());
   }
-  ASSERT_TRUE(OneBroker().DeleteTopic(settings.topic));
+  DeleteTopic(settings);
   ASSERT_GE(UntilOk([&] { return OpenKafkaLog(settings).status(); }), 0);
   Status lost;
   ASSERT_GE(UntilOk([&]() -> Status {
@@ -368,7 +404,8 @@ TEST(KafkaLogTest, KilledUnderLoadItKeepsWhatWasAcknowledged) {
     ASSERT_EQ(open, 0);
   }
   ASSERT_GE(UntilOk([&] { return log->Fence(0, ++epoch, "").status(); }), 0);
-  for (Log* reader : {log.get(), Open(settings).get()}) {
+  const auto fresh = Open(settings);
+  for (Log* reader : {log.get(), fresh.get()}) {
     const PayloadList data = Data(*reader, 0);
     ASSERT_GT(acknowledged.size(), 500u);
     size_t at = 0;  // the acknowledged ones in their order, each once, maybe with others between
@@ -414,10 +451,10 @@ TEST(KafkaLogTest, ThreeBrokers) {
   KafkaServer server(3);
   {
     KafkaLogSettings wrong = SettingsFor(server);
-    ASSERT_TRUE(server.CreateTopic(wrong.topic, kChannels, 1, "retention.ms=-1,flush.messages=1,max.message.bytes=4194304"));
+    CreateTopic(wrong, 1, RightSettings());
     EXPECT_THAT(OpenKafkaLog(wrong).status().message(), HasSubstr("a replication factor = 1, it must be 3"));
     wrong.topic = NewTopic();
-    ASSERT_TRUE(server.CreateTopic(wrong.topic, kChannels, 3, "retention.ms=-1,max.message.bytes=4194304"));
+    CreateTopic(wrong, 3, RightSettings());
     EXPECT_THAT(OpenKafkaLog(wrong).status().message(), HasSubstr("min.insync.replicas = 1, it must be 2"));
   }
   KafkaLogSettings settings = SettingsFor(server);
