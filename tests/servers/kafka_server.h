@@ -37,26 +37,6 @@ class KafkaServer {
     processes_[At(broker)]->Start([&] { return Started(broker, from); });
   }
 
-  // Runs one of Kafka's command line programs, such as "org.apache.kafka.tools.TopicCommand". True if it succeeded.
-  bool Run(const std::string& program, const std::string& arguments) const {
-    const std::string command = Java() + " " + program + " " + arguments + " >>" + directory_.path() + "/tools.log 2>&1";
-    return std::system(command.c_str()) == 0;
-  }
-  bool DeleteTopic(const std::string& topic) const {
-    return Run("org.apache.kafka.tools.TopicCommand", "--bootstrap-server " + brokers() + " --delete --topic " + topic);
-  }
-  // `settings`: "a=b,c=d".
-  bool CreateTopic(const std::string& topic, int partitions, int replication, const std::string& settings) const {
-    std::string arguments = "--bootstrap-server " + brokers() + " --create --topic " + topic + " --partitions " +
-                            std::to_string(partitions) + " --replication-factor " + std::to_string(replication);
-    for (size_t at = 0; at < settings.size();) {
-      const size_t end = std::min(settings.find(',', at), settings.size());
-      arguments += " --config " + settings.substr(at, end - at);
-      at = end + 1;
-    }
-    return Run("org.apache.kafka.tools.TopicCommand", arguments);
-  }
-
  private:
   struct Ports {
     int plain;
