@@ -10,6 +10,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -73,7 +74,8 @@ class FaultyProxy {
 
   // ---- faults
   static Fault Answer(std::string answer) {
-    return [answer](int client, const std::string&, const Forward&) { Send(client, answer); };
+    const auto shared = std::make_shared<const std::string>(std::move(answer));  // faults are copied
+    return [shared](int client, const std::string&, const Forward&) { Send(client, *shared); };
   }
   static Fault Error(const std::string& status, const std::string& code) {
     return Answer(Http(status, "<?xml version=\"1.0\"?><Error><Code>" + code + "</Code><Message>as the test wants</Message></Error>"));

@@ -17,6 +17,7 @@ namespace {
 constexpr int64_t kFirstWaitMs = 50;
 constexpr int64_t kLongestWaitMs = 1000;
 constexpr size_t kShownBytes = 300;
+constexpr int kMaxDirectoryConflicts = 6;
 
 // Grows from 50 ms to a second, by chance between half and all of it: clients that failed together don't return together.
 int64_t WaitMs(int attempt) {
@@ -54,10 +55,17 @@ bool MayPass(int status, std::string_view code) {
          IsOneOf(code, kPassing);
 }
 
+// A server whose keys are files. versitygw also says so when a directory vanishes, with its last object, under a PUT.
+bool MeansDirectory(std::string_view code) {
+  static constexpr std::array<std::string_view, 3> kCodes = {"ExistingObjectIsDirectory", "ObjectParentIsFile",
+                                                             "DirectoryObjectContainsData"};
+  return IsOneOf(code, kCodes);
+}
+
 bool MeansCredentials(int status, std::string_view code) {
-  static constexpr std::array<std::string_view, 8> kRefused = {
-      "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
-      "InvalidToken", "AllAccessDisabled",  "AccountProblem",        "InvalidSecurity"};
+  static constexpr std::array<std::string_view, 9> kRefused = {
+      "AccessDenied",      "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",      "InvalidToken",
+      "AllAccessDisabled", "AccountProblem",     "InvalidSecurity",       "XAdminUserNotFound"};
   return status == 401 || status == 403 || IsOneOf(code, kRefused);
 }
 
@@ -279,6 +287,10 @@ bool S3Client::JudgeError(S3Call& call) const {
     call.repeated = true;  // a 500 or 504 may come after the deed
     fail(ErrorCode::kServiceUnavailable, "");
     return true;
+  }
+  if (MeansDirectory(error.code)) {
+    fail(ErrorCode::kParameterInvalid, "on this server an object's name may not be the directory of another's");
+    return ++call.directory_conflicts < kMaxDirectoryConflicts;
   }
   if (MeansCredentials(http_status, error.code)) {
     return fail(ErrorCode::kPrivilegeNotPermitted,

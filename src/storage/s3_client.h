@@ -38,6 +38,7 @@ struct S3Call {
   std::string code;         // S3's name of the error: "NoSuchKey"; empty if it gave none
   HttpExchange http;        // the last attempt
   bool repeated = false;    // an earlier attempt may have been carried out
+  int directory_conflicts = 0;  // answers that the key is a directory of others, or below another
 };
 
 class S3Client {

@@ -36,7 +36,19 @@ class S3Server {
     process_->Start([this] { return CanConnect(port_); });
   }
   void Kill() { process_->Kill(); }
-  void Pause() { process_->Pause(); }
+  // Returns once it has stopped.
+  void Pause() {
+    process_->Pause();
+    const std::string stat = "/proc/" + std::to_string(process_->pid()) + "/stat";
+    for (int i = 0; i < 500; ++i) {
+      std::ifstream in(stat);
+      const std::string text{std::istreambuf_iterator<char>(in), {}};
+      const size_t name_end = text.rfind(") ");
+      if (name_end != std::string::npos && text.substr(name_end + 2, 1) == "T") return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    throw std::runtime_error("the server doesn't stop");
+  }
   void Resume() { process_->Resume(); }
 
   S3Kind kind() const { return kind_; }
