@@ -1,6 +1,7 @@
 #include "catalog/catalog.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -76,6 +77,7 @@ struct Catalog::State {
   void PutSegment(const KeyValue& kv, Change& change) REQUIRES(mutex);
   void Erase(const std::string& key, Change& change) REQUIRES(mutex);
   void ApplyAll(const std::vector<WatchEvent>& events, Revision revision);
+  std::atomic<Revision> applied{0};  // the lookups show the store as of here, or later
   void Notify(const Change& change);
   DatabaseId DatabaseNamed(std::string_view name) const REQUIRES_SHARED(mutex);
 
@@ -118,7 +120,7 @@ Status Catalog::WaitFor(Revision revision, std::chrono::milliseconds timeout) {
   return state_->view->WaitForRevision(revision, std::chrono::steady_clock::now() + timeout);
 }
 
-Revision Catalog::revision() const { return state_->view->revision(); }
+Revision Catalog::revision() const { return std::max<Revision>(state_->applied, state_->view->revision()); }
 
 // ---- following the store
 
@@ -129,6 +131,7 @@ void Catalog::State::ApplyAll(const std::vector<WatchEvent>& events, Revision re
     WriterLock lock(mutex);
     for (const WatchEvent& event : events) Apply(event, change);
   }
+  applied = revision;  // before listeners run: whoever they poke finds the catalog at this revision
   Unique(change.collections);
   Unique(change.placements);
   Unique(change.channels);

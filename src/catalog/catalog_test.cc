@@ -119,6 +119,21 @@ TEST_F(CatalogWriterTest, OnlyItsOwnKeysAreCopied) {
   EXPECT_THAT(Objects("catalog/log/"), testing::IsEmpty());
 }
 
+// Who is poked by a change and then looks at the revision must find it: no other change may follow to poke again.
+TEST(CatalogTest, AListenerFindsTheCatalogAtTheChangesRevision) {
+  TestDirectory directory;
+  NodeStores stores(directory.path());
+  std::atomic<int> told{0};
+  const int handle = stores.catalog->Subscribe([&](const Catalog::Change& change) {
+    EXPECT_GE(stores.catalog->revision(), change.revision);
+    ++told;
+  });
+  for (int i = 0; i < 50; ++i) stores.Put(ModelCollection(false, ModelSchema(false)));
+  EXPECT_GT(told, 0);
+  stores.catalog->Unsubscribe(handle);
+  stores.StopPools();
+}
+
 // ---- recovery
 
 class RecoveryTest : public CatalogWriterTest {

@@ -1072,6 +1072,9 @@ TEST_F(DataNodeTest, AStoppedNodeAnswersAndTouchesNoLog) {
 
 TEST_F(DataNodeTest, OlderVersionsOfACollectionAreRefusedAfterABarrier) {
   Insert({{1, "a"}});
+  EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}, .version = 5}).status().code(), ErrorCode::kStaleRoute) << "not seen here yet";
+  collection_.version = 5;
+  stores().Put(collection_);
   ASSERT_TRUE(node().BarrierCollection(kModelCollection, {0}, 5, false, {}).ok());
   EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}, .version = 4}).status().code(), ErrorCode::kStaleRoute);
   EXPECT_TRUE(Do({.inserts = {RowWith(3, "c")}, .version = 5}).ok());

@@ -88,8 +88,12 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
 
 Status DataNodeRole::Admit(const WriteRequest& request, CollectionPtr& collection) const {
   collection = deps_.catalog->GetCollection(request.collection);
-  if (collection == nullptr) {
+  if (collection == nullptr && deps_.catalog->IsDropped(request.collection)) {
     return {ErrorCode::kCollectionNotFound, "collection not found[collection=" + std::to_string(request.collection.value) + "]"};
+  }
+  // The proxy has seen a change that this node has yet to see.
+  if (collection == nullptr || collection->version < request.collection_version) {
+    return {ErrorCode::kStaleRoute, "collection " + std::to_string(request.collection.value) + " is not known here yet as the request has it"};
   }
   for (const ShardWrite& shard : request.shards) {
     if (shard.channel < 0 || shard.channel >= static_cast<int>(channels_.size()) || !At(shard.channel).serving) {

@@ -296,7 +296,7 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
   return keys;
 }
 
-// YAML nesting to dotted keys; lists and empty values are passed over.
+// YAML nesting to dotted keys. A list of scalars is the same as its items with commas between them.
 void Flatten(const YAML::Node& node, const std::string& prefix, std::vector<std::pair<std::string, std::string>>* out) {
   if (node.IsMap()) {
     for (const auto& entry : node) {
@@ -306,7 +306,11 @@ void Flatten(const YAML::Node& node, const std::string& prefix, std::vector<std:
   } else if (node.IsScalar()) {
     out->emplace_back(prefix, node.Scalar());
   } else if (node.IsSequence()) {
-    out->emplace_back(prefix, "");
+    std::string items;
+    for (const auto& item : node) {
+      if (item.IsScalar()) items += (items.empty() ? "" : ",") + item.Scalar();
+    }
+    out->emplace_back(prefix, items);
   }
 }
 

@@ -33,8 +33,8 @@ proxy:
   maxDimension: 4096
   maxUserNum: 7
   maxRoleNum: 8
-etcd:
-  endpoints: localhost:2379
+pulsar:
+  address: localhost
 log: {level: debug, format: json}
 quotaAndLimits:
   dml: {enabled: true, insertRate: {max: 2.5}}
@@ -54,7 +54,46 @@ saker: {loadOnFirstUse: true, partitionKeyPartitions: 16}
   EXPECT_TRUE(config.log.json);
   EXPECT_EQ(config.insert_rate.per_second, 2.5);
   EXPECT_TRUE(config.load_on_first_use);
-  EXPECT_EQ(ignored, std::vector<std::string>{"etcd.endpoints"});
+  EXPECT_EQ(ignored, std::vector<std::string>{"pulsar.address"});
+}
+
+TEST(ConfigTest, ReadsAClustersStores) {
+  Config config;
+  EXPECT_EQ(CheckClusterConfig(config).code(), ErrorCode::kParameterInvalid);
+  const Environment environment{{"KAFKA_BROKERLIST", "k1:9092,k2:9092"}, {"MINIO_PORT", "7000"}, {"QUERYNODE_PORT", "4000"},
+                                {"PATH", "/bin"}, {"ETCD_REQUESTTIMEOUT", ""}};
+  ASSERT_TRUE(ReadConfigText(R"(
+etcd:
+  endpoints: [e1:2379, e2:2379]
+  ssl: {enabled: true, tlsCACert: ca.pem, tlsCert: c.pem, tlsKey: c.key}
+  auth: {enabled: true, userName: u, password: p}
+kafka: {brokerList: "overruled:1", saslUsername: k}
+minio: {address: s3.local, port: 6000, accessKeyID: a, secretAccessKey: s, bucketName: b, rootPath: files}
+queryNode: {ip: 10.0.0.1, port: 1}
+rootCoord: {dmlChannelNum: 4}
+)", "test.yaml", environment, &config, nullptr).ok());
+  EXPECT_EQ(config.etcd.endpoints, (std::vector<std::string>{"https://e1:2379", "https://e2:2379"}));
+  EXPECT_EQ(config.etcd.ca_file, "ca.pem");
+  EXPECT_EQ(config.etcd.username, "u");
+  EXPECT_EQ(config.kafka.brokers, "k1:9092,k2:9092");
+  EXPECT_EQ(config.kafka.channels, 4);
+  EXPECT_EQ(config.kafka.properties.at("sasl.username"), "k");
+  EXPECT_EQ(config.s3.endpoint, "http://s3.local:7000");
+  EXPECT_EQ(config.s3.prefix, "files");
+  EXPECT_EQ(config.internal_listen.at("querynode"), "10.0.0.1:4000");
+  EXPECT_EQ(config.internal_listen.at("datanode"), "127.0.0.1:21124");
+  EXPECT_TRUE(CheckClusterConfig(config).ok());
+  const Status wrong = ReadConfigText("", "x", {{"PROXY_PORT", "many"}}, &config, nullptr);
+  EXPECT_NE(wrong.message().find("PROXY_PORT: 'many'"), std::string::npos) << wrong.message();
+}
+
+TEST(ConfigTest, NamesWhatAClusterLacks) {
+  Config config;
+  config.etcd.endpoints = {"e:1"};
+  const Status missing = CheckClusterConfig(config);
+  EXPECT_EQ(missing.message().find("etcd.endpoints"), std::string::npos);
+  EXPECT_NE(missing.message().find("kafka.brokerList"), std::string::npos) << missing.message();
+  EXPECT_NE(missing.message().find("minio.bucketName"), std::string::npos);
 }
 
 TEST(ConfigTest, TellsWhatIsWrong) {
