@@ -22,7 +22,7 @@ struct EtcdMemberStatus {
   bool is_learner = false;
   int64_t db_bytes = 0;         // of the file
   int64_t db_in_use_bytes = 0;  // what a defragmentation would leave
-  int64_t quota_bytes = 0;      // 0: not told (before 3.6)
+  int64_t quota_bytes = 0;      // 0: not told (before 3.6), or etcd's default of 2 GiB
   bool quota_exceeded = false;  // its NOSPACE alarm is on: etcd refuses writes
   uint64_t raft_term = 0;
   uint64_t raft_index = 0;

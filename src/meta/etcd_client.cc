@@ -203,7 +203,6 @@ EtcdLink* EtcdClient::ReadyLink(bool even_suspects) {
 
 Result<EtcdLink*> EtcdClient::PickUntil(EtcdTime deadline) {
   const EtcdTime begun = Clock::now();
-  if (away_) deadline = std::min(deadline, begun + kPatienceWhileAway);
   for (;;) {
     const EtcdTime now = Clock::now();
     EtcdLink* link = ReadyLink(now >= std::min(begun + kWaitForOthers, deadline));
@@ -211,7 +210,7 @@ Result<EtcdLink*> EtcdClient::PickUntil(EtcdTime deadline) {
       away_ = false;
       return link;
     }
-    if (now >= deadline) break;
+    if (now >= deadline) return Unreachable();
     EtcdLink& waited_for = *links_[current_];
     const auto state = waited_for.channel->GetState(true);
     // A member that is down is not waited for alone: another one may connect meanwhile.
@@ -221,8 +220,6 @@ Result<EtcdLink*> EtcdClient::PickUntil(EtcdTime deadline) {
       std::this_thread::sleep_for(kPoll);
     }
   }
-  away_ = true;
-  return Unreachable();
 }
 
 Result<EtcdLink*> EtcdClient::Pick(EtcdTime deadline) {
@@ -270,8 +267,11 @@ Status EtcdClient::Call(std::string_view what, Repeat repeat, const Send& send, 
   Status last;
   while (last.ok() || Clock::now() < deadline) {
     RETURN_IF_ERROR(lost());
-    Result<EtcdLink*> picked = PickUntil(deadline);
-    if (!picked.ok()) return last.ok() ? picked.status() : last;
+    Result<EtcdLink*> picked = PickUntil(away_ ? std::min(deadline, Clock::now() + kPatienceWhileAway) : deadline);
+    if (!picked.ok()) {
+      away_ = true;
+      return last.ok() ? picked.status() : last;
+    }
     EtcdLink& link = **picked;
     grpc::ClientContext context;
     const EtcdTime now = Clock::now();
@@ -403,7 +403,8 @@ Status EtcdClient::CheckCluster(const etcdserverpb::ResponseHeader& header) {
   if (cluster_ == 0) cluster_ = header.cluster_id();
   const uint64_t known = cluster_;
   lock.Unlock();
-  if (header.cluster_id() != known) {
+  // A proxy may leave it out.
+  if (header.cluster_id() != known && header.cluster_id() != 0) {
     Lose(fmt::format("cluster {:x} answered before, cluster {:x} does now", known, header.cluster_id()));
   }
   return lost();

@@ -120,7 +120,9 @@ TEST_P(EtcdStoreOn, LargePrefixesAreReadInPagesAtOneRevision) {
     const auto range = store_->Range("p/");
     ASSERT_TRUE(range.ok()) << range.status().ToString();
     ASSERT_EQ(range->kvs.size(), static_cast<size_t>(kKeys));
-    if (range->revision > before) EXPECT_EQ(range->kvs.front().value, range->kvs.back().value);
+    if (range->revision > before) {
+      EXPECT_EQ(range->kvs.front().value, range->kvs.back().value);
+    }
     EXPECT_TRUE(std::is_sorted(range->kvs.begin(), range->kvs.end(), [](auto& a, auto& b) { return a.key < b.key; }));
   }
   done = true;
@@ -285,13 +287,14 @@ TEST_P(EtcdAlone, TlsWithClientCertificates) {
   right.key_file = server.client_key();
   const auto answer = [](const EtcdStoreSettings& settings) { return OpenOk(settings)->CurrentRevision().status(); };
   EXPECT_TRUE(answer(right).ok()) << answer(right).ToString();
+  right.request_timeout = milliseconds(700);
 
   EtcdStoreSettings wrong = right;
   wrong.ca_file = server.other_ca();
   const Status untrusted = answer(wrong);
   EXPECT_EQ(untrusted.code(), ErrorCode::kServiceUnavailable);
   EXPECT_NE(untrusted.message().find(server.endpoint()), std::string::npos);
-  EXPECT_NE(untrusted.message().find("CERTIFICATE_VERIFY_FAILED"), std::string::npos) << untrusted.message();
+  EXPECT_NE(untrusted.message().find("certificate verify failed"), std::string::npos) << untrusted.message();
 
   wrong = right;
   wrong.cert_file = wrong.key_file = "";
@@ -386,13 +389,19 @@ TEST_P(EtcdAlone, AFullEtcdRefusesWritesUntilSpaceIsMade) {
 }
 
 TEST_P(EtcdAlone, AdministrationTellsAndSnapshots) {
+  options_.quota_bytes = 64 << 20;
   const EtcdServer server(options_);
   auto settings = SettingsOf(server);
   const auto store = OpenOk(settings);
   for (int i = 0; i < 50; ++i) ASSERT_TRUE(store->Commit({}, {MetaOp::Put("k" + std::to_string(i), std::string(10'000, 'v'))}).ok());
   const auto admin = std::move(*OpenEtcdAdmin(settings));
-  const auto members = admin->Members();
+  auto members = admin->Members();
   ASSERT_EQ(members.size(), 1u);
+  // etcd writes to its file every 100 ms.
+  for (int i = 0; i < 100 && members[0].db_bytes < 500'000; ++i) {
+    std::this_thread::sleep_for(milliseconds(50));
+    members = admin->Members();
+  }
   ASSERT_TRUE(members[0].reached.ok()) << members[0].reached.ToString();
   EXPECT_TRUE(members[0].version.starts_with(GetParam())) << members[0].version;
   EXPECT_TRUE(members[0].is_leader());
@@ -400,7 +409,7 @@ TEST_P(EtcdAlone, AdministrationTellsAndSnapshots) {
   EXPECT_GE(members[0].db_bytes, 500'000);
   EXPECT_GE(members[0].db_bytes, members[0].db_in_use_bytes);
   EXPECT_GT(members[0].raft_index, 50u);
-  if (GetParam() == "3.6") EXPECT_GT(members[0].quota_bytes, 1 << 30);
+  EXPECT_EQ(members[0].quota_bytes, GetParam() == "3.4" ? 0 : options_.quota_bytes);
   const auto list = admin->MemberList();
   ASSERT_TRUE(list.ok());
   ASSERT_EQ(list->size(), 1u);

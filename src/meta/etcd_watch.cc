@@ -116,7 +116,9 @@ struct EtcdWatchHub::State {
       if (const Status lost = client->lost(); !lost.ok()) Fail(lost);
       lock.Lock();
       stream = nullptr;
-      delay = NeedsHistory() || !covering ? milliseconds(0) : worked ? kFirstRetry : std::clamp(delay * 2, kFirstRetry, kLastRetry);
+      const bool on_purpose = NeedsHistory() || !covering;
+      const milliseconds retry = worked ? kFirstRetry : std::clamp(delay * 2, kFirstRetry, kLastRetry);
+      delay = on_purpose ? milliseconds(0) : retry;
     }
   }
 
@@ -125,22 +127,16 @@ struct EtcdWatchHub::State {
   }
 
   Revision StartOfStream() REQUIRES(mutex) {
-    Revision first = seen + 1;
+    std::optional<Revision> further_back;
     for (const auto& watcher : watchers) {
-      if (!watcher->ended && watcher->failure.ok() && (!covering || watcher->next < begin)) first = std::min(first, watcher->next);
+      if (watcher->ended || !watcher->failure.ok() || (covering && watcher->next >= begin)) continue;
+      further_back = std::min(further_back.value_or(watcher->next), watcher->next);
     }
-    if (!covering) {
-      first = 0;
-      for (const auto& watcher : watchers) {
-        if (watcher->ended || !watcher->failure.ok()) continue;
-        first = first == 0 ? watcher->next : std::min(first, watcher->next);
-      }
-    }
-    if (!covering || first < begin) {
+    if (further_back) {
       recent.clear();
       recent_bytes = 0;
-      begin = first;
-      seen = first - 1;
+      begin = *further_back;
+      seen = begin - 1;
       covering = true;
     }
     return seen + 1;
@@ -485,8 +481,7 @@ bool EtcdWatchHub::Arrives(Revision revision) {
   State& state = *state_;
   MutexLock lock(state.mutex);
   const auto settled = [&]() REQUIRES(state.mutex) {
-    const bool running = state.stream != nullptr && state.stream->created && state.HasWatchers();
-    return state.stopping || state.seen >= revision || !running;
+    return state.stopping || state.seen >= revision || !state.HasWatchers();
   };
   return state.advanced.WaitFor(lock, kGrace, settled);
 }

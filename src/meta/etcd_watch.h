@@ -26,8 +26,8 @@ class EtcdWatchHub {
   std::unique_ptr<Watch> Add(std::string prefix, Revision from, MetaStore::OnWatch on_batch);
   // This process wrote `revision` under the root: if it doesn't arrive soon, the etcd watch is dead and opened anew.
   void Expect(Revision revision);
-  // Waits a little until watches have learned of `revision`. False if they haven't, though the etcd watch is running:
-  // then it was made outside of the root.
+  // Waits a little until watches, if there are any, have learned of `revision`. False if they haven't: most likely it was
+  // made outside of the root.
   bool Arrives(Revision revision);
 
  private:

@@ -9,6 +9,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "servers/server_process.h"
@@ -73,7 +74,10 @@ class EtcdServer {
     members_[member].process->Start([&] { return CanConnect(members_[member].client_port); });
   }
   void Kill(int member = 0) { members_[member].process->Kill(); }
-  void Pause(int member = 0) { members_[member].process->Pause(); }
+  void Pause(int member = 0) {
+    members_[member].process->Pause();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // its threads stop one by one
+  }
   void Resume(int member = 0) { members_[member].process->Resume(); }
   // Kills all members and deletes what they stored; Start() makes an empty cluster of the same addresses.
   void Wipe() {
