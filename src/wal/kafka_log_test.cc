@@ -204,6 +204,7 @@ TEST(KafkaLogTest, LongRecordsGoInPieces) {
   KafkaLogSettings settings = SettingsFor(OneBroker());
   settings.piece_bytes = 100'000;
   const auto log = Open(settings);
+  ASSERT_NE(log, nullptr);
   ASSERT_TRUE(log->Fence(0, 1, "").ok());
   PayloadList expected;
   for (const size_t size : {99'999u, 100'000u, 100'001u, 200'000u, 1'234'567u}) {
@@ -273,6 +274,7 @@ TEST(KafkaLogTest, LogsInAndSaysWhenItCannot) {
   EXPECT_LT(watch.elapsed_ms(), 4000);
   settings.properties["sasl.password"] = "secret";
   const auto log = Open(settings);
+  ASSERT_NE(log, nullptr);
   ASSERT_TRUE(log->Fence(0, 1, "").ok());
   EXPECT_TRUE(Append(*log, 0, 1, "x").ok());
 }
@@ -281,6 +283,7 @@ TEST(KafkaLogTest, ATopicCreatedAnewIsDataLoss) {
   NEEDS_KAFKA();
   const KafkaLogSettings settings = SettingsFor(OneBroker());
   const auto log = Open(settings);
+  ASSERT_NE(log, nullptr);
   for (const ChannelId channel : {0, 1}) {
     ASSERT_TRUE(log->Fence(channel, 1, "").ok());
     for (int i = 0; i < 5; ++i) ASSERT_TRUE(Append(*log, channel, 1, "x").ok());
@@ -305,6 +308,7 @@ TEST(KafkaLogTest, ATopicCreatedAnewIsDataLoss) {
 TEST(KafkaLogTest, SpeedOnOneBroker) {
   NEEDS_KAFKA();
   const auto log = Open(SettingsFor(OneBroker()));
+  ASSERT_NE(log, nullptr);
   for (ChannelId channel = 0; channel < kChannels; ++channel) ASSERT_TRUE(log->Fence(channel, 1, "").ok());
   std::vector<int64_t> us;
   for (int i = 0; i < 200; ++i) {
@@ -342,6 +346,7 @@ TEST(KafkaLogTest, APausedBrokerDelaysOrFailsInTime) {
   settings.delivery_timeout_ms = 3000;
   settings.request_timeout_ms = 1500;
   const auto log = Open(settings);
+  ASSERT_NE(log, nullptr);
   ASSERT_TRUE(log->Fence(0, 1, "").ok());
   ASSERT_TRUE(Append(*log, 0, 1, "before").ok());
   OneBroker().Pause();
@@ -372,10 +377,11 @@ TEST(KafkaLogTest, KilledUnderLoadItKeepsWhatWasAcknowledged) {
   KafkaLogSettings settings = SettingsFor(OneBroker());
   settings.delivery_timeout_ms = 2000;
   const auto log = Open(settings);
+  ASSERT_NE(log, nullptr);
   Mutex mutex;
   std::vector<std::string> acknowledged;
   Epoch epoch = 1;
-  for (int round = 0; round < 3; ++round, ++epoch) {
+  for (int round = 0; round < 2; ++round, ++epoch) {
     ASSERT_GE(UntilOk([&] { return log->Fence(0, ++epoch, "").status(); }), 0);
     std::atomic<bool> stop{false};
     std::atomic<int> open{0};
@@ -422,6 +428,7 @@ TEST(KafkaLogTest, ABrokerAwayForLongerRefusesAndComesBack) {
   settings.delivery_timeout_ms = 1000;
   settings.request_timeout_ms = 1000;
   const auto log = Open(settings);
+  ASSERT_NE(log, nullptr);
   ASSERT_TRUE(log->Fence(0, 1, "").ok());
   ASSERT_TRUE(Append(*log, 0, 1, "1").ok());
   OneBroker().Kill();
@@ -451,15 +458,24 @@ TEST(KafkaLogTest, ThreeBrokers) {
   KafkaServer server(3);
   {
     KafkaLogSettings wrong = SettingsFor(server);
+    const auto message = [&wrong] {
+      Status status;
+      EXPECT_GE(UntilOk([&]() -> Status {  // until all brokers know the topic
+                  status = OpenKafkaLog(wrong).status();
+                  return status.code() == ErrorCode::kServiceUnavailable ? status : Status();
+                }), 0);
+      return status.message();
+    };
     CreateTopic(wrong, 1, RightSettings());
-    EXPECT_THAT(OpenKafkaLog(wrong).status().message(), HasSubstr("a replication factor = 1, it must be 3"));
+    EXPECT_THAT(message(), HasSubstr("a replication factor = 1, it must be 3"));
     wrong.topic = NewTopic();
     CreateTopic(wrong, 3, RightSettings());
-    EXPECT_THAT(OpenKafkaLog(wrong).status().message(), HasSubstr("min.insync.replicas = 1, it must be 2"));
+    EXPECT_THAT(message(), HasSubstr("min.insync.replicas = 1, it must be 2"));
   }
   KafkaLogSettings settings = SettingsFor(server);
   settings.delivery_timeout_ms = 8000;
   const auto log = Open(settings);
+  ASSERT_NE(log, nullptr);
   for (ChannelId channel = 0; channel < kChannels; ++channel) {
     ASSERT_TRUE(log->Fence(channel, 1, "").ok());
     ASSERT_TRUE(Append(*log, channel, 1, "three").ok());
