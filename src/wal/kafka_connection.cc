@@ -35,8 +35,8 @@ void OnLog(const rd_kafka_t* handle, int level, const char*, const char* text) {
   if (level <= 4) static_cast<KafkaConnection*>(rd_kafka_opaque(handle))->NoteTrouble(line);
 }
 
-void OnError(rd_kafka_t*, int, const char* text, void* opaque) {
-  static_cast<KafkaConnection*>(opaque)->NoteTrouble(text);
+void OnError(rd_kafka_t*, int error, const char* text, void* opaque) {
+  if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) static_cast<KafkaConnection*>(opaque)->NoteTrouble(text);
 }
 
 Status Set(rd_kafka_conf_t* conf, const KafkaProperties& properties) {

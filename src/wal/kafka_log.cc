@@ -544,8 +544,21 @@ void KafkaLog::Found(Channel& channel, LogOffset offset, const KafkaRecordHeader
   }
 }
 
+// An owner that knows all there is need not wait for those who read.
 Status KafkaLog::CatchUp(ChannelId channel) {
   Channel& at = At(channel);
+  LogOffset known = -1;
+  {
+    const MutexLock lock(mutex_);
+    if (!at.lost.ok()) return at.lost;
+    if (at.known) known = at.index.next();
+  }
+  if (known >= 0) {
+    ASSIGN_OR_RETURN(const KafkaTopic::Bounds bounds, topic_->GetBounds(channel));
+    const MutexLock lock(mutex_);
+    const bool all = bounds.end >= known && bounds.end <= at.index.next() && bounds.begin <= at.index.begin();
+    if (all && at.lost.ok()) return {};
+  }
   const MutexLock reading(at.reading);
   return CatchUp(channel, at);
 }

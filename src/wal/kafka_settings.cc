@@ -116,6 +116,18 @@ Result<KafkaConnection::TopicState> AwaitTopic(const KafkaConnection& connection
   }
 }
 
+// A broker that has not heard of a new topic yet doesn't know its settings.
+Result<KafkaProperties> AwaitSettings(const KafkaConnection& connection, const KafkaLogSettings& log) {
+  const Stopwatch watch;
+  while (true) {
+    auto settings = connection.DescribeTopicSettings(log.topic, log.request_timeout_ms);
+    if (settings.status().code() != ErrorCode::kServiceUnavailable || watch.elapsed_ms() > log.request_timeout_ms) {
+      return settings;
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
 }  // namespace
 
 Status CheckKafkaLogSettings(const KafkaLogSettings& settings) {
@@ -154,7 +166,7 @@ Result<int64_t> PrepareKafkaTopic(const KafkaConnection& connection, const Kafka
     return Wrong(log.topic, "partitions", std::to_string(state.partitions), std::to_string(log.channels),
                  "the log's channels may become more, never fewer");
   }
-  ASSIGN_OR_RETURN(const KafkaProperties settings, connection.DescribeTopicSettings(log.topic, log.request_timeout_ms));
+  ASSIGN_OR_RETURN(const KafkaProperties settings, AwaitSettings(connection, log));
   RETURN_IF_ERROR(CheckSettings(state, settings, log));
   if (state.partitions < log.channels) {
     RETURN_IF_ERROR(connection.AddPartitions(log.topic, log.channels, log.request_timeout_ms));

@@ -21,6 +21,9 @@
 namespace saker {
 namespace {
 
+using PartitionList =
+    std::unique_ptr<rd_kafka_topic_partition_list_t, decltype(&rd_kafka_topic_partition_list_destroy)>;
+
 constexpr int kReadBatch = 1000;
 constexpr int64_t kFatalDrainUs = 2'000'000;
 constexpr int64_t kAskAgainUs = 20'000;
@@ -73,6 +76,8 @@ class LibrdkafkaTopic final : public KafkaTopic {
   void Poll(Producer& producer, int timeout_ms, std::vector<KafkaDelivery>& out);
   void Replace(const std::shared_ptr<Producer>& failed, std::vector<KafkaDelivery>& out);
   Status ReadStarted(ChannelId partition, LogOffset from, LogOffset to, const Visit& visit);
+  // `which`: RD_KAFKA_OFFSET_BEGINNING or _END.
+  Result<LogOffset> Ask(ChannelId partition, int64_t which, int64_t deadline);
   Status Unavailable(ChannelId partition, std::string_view what, rd_kafka_resp_err_t error) const;
 
   // Constant after construction; librdkafka's handles are thread-safe.
@@ -131,7 +136,8 @@ std::vector<KafkaDelivery> LibrdkafkaTopic::TakeDeliveries() {
 void LibrdkafkaTopic::Poll(Producer& producer, int timeout_ms, std::vector<KafkaDelivery>& out) {
   rd_kafka_event_t* event = rd_kafka_queue_poll(producer.queue, timeout_ms);
   if (event == nullptr) return;
-  if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
+  // That all brokers are down says less than what was heard of each.
+  if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR && rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
     producer.connection->NoteTrouble(rd_kafka_event_error_string(event));
   }
   if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
@@ -218,14 +224,24 @@ Status LibrdkafkaTopic::ReadStarted(ChannelId partition, LogOffset from, LogOffs
 
 Result<KafkaTopic::Bounds> LibrdkafkaTopic::GetBounds(ChannelId partition) {
   const int64_t deadline = MonotonicUs() + int64_t{1000} * settings_.request_timeout_ms;
+  Bounds bounds;
+  ASSIGN_OR_RETURN(bounds.begin, Ask(partition, RD_KAFKA_OFFSET_BEGINNING, deadline));
+  ASSIGN_OR_RETURN(bounds.end, Ask(partition, RD_KAFKA_OFFSET_END, deadline));
+  return bounds;
+}
+
+// Not rd_kafka_query_watermark_offsets: with a broker that hangs it goes on for as long as that does.
+Result<LogOffset> LibrdkafkaTopic::Ask(ChannelId partition, int64_t which, int64_t deadline) {
   while (true) {
     rd_kafka_poll(consumer_->handle(), 0);
     const int left_ms = static_cast<int>(std::max<int64_t>(1, (deadline - MonotonicUs()) / 1000));
-    Bounds bounds;
-    const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(consumer_->handle(), settings_.topic.c_str(),
-                                                                       partition, &bounds.begin, &bounds.end, left_ms);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return bounds;
-    // Most others pass: a new leader, a broker that starts.
+    const PartitionList list(rd_kafka_topic_partition_list_new(1), rd_kafka_topic_partition_list_destroy);
+    rd_kafka_topic_partition_t* entry = rd_kafka_topic_partition_list_add(list.get(), settings_.topic.c_str(), partition);
+    entry->offset = which;
+    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(consumer_->handle(), list.get(), left_ms);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) error = list->elems[0].err;
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[0].offset >= 0) return list->elems[0].offset;
+    // Most errors pass: a new leader, a broker that starts.
     if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || MonotonicUs() + kAskAgainUs >= deadline) {
       return Unavailable(partition, "its end can't be asked for", error);
     }
