@@ -257,7 +257,7 @@ void PeerChannel::Cancel() {
 void PeerChannel::Close() {
   Cancel();
   MutexLock lock(state_->mutex);
-  state_->none_left.Wait(lock, [this] { return state_->unfinished == 0; });
+  state_->none_left.Wait(lock, [this]() REQUIRES(state_->mutex) { return state_->unfinished == 0; });
 }
 
 bool PeerChannel::idle() const {

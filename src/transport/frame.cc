@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <limits>
-
 namespace saker {
 namespace {
 
@@ -56,10 +53,8 @@ FrameWriter::Mark FrameWriter::Begin() {
 }
 
 void FrameWriter::End(Mark mark) {
-  const size_t length = size() - mark.size;
-  too_large_ |= length > std::numeric_limits<uint32_t>::max();
-  const auto field = static_cast<uint32_t>(length);
-  std::memcpy(own_.data() + mark.at, &field, sizeof(field));
+  const auto length = static_cast<uint32_t>(size() - mark.size);
+  std::memcpy(own_.data() + mark.at, &length, sizeof(length));
 }
 
 Frame FrameWriter::Finish() && {

@@ -31,7 +31,7 @@ struct Frame {
   static Frame Of(std::string bytes);
 };
 
-// Writes one frame. Not thread-safe.
+// Writes one frame. Not thread-safe. Lengths have 32 bits; whoever sends frames refuses larger ones by their size.
 class FrameWriter {
  public:
   // `owner`: keeps alive everything that Large() is given; null: large arrays are copied like others.
@@ -63,8 +63,6 @@ class FrameWriter {
   void End(Mark mark);
 
   size_t size() const { return own_.size() + borrowed_bytes_; }
-  // A length does not fit its 32 bits: the frame is of no use.
-  bool too_large() const { return too_large_; }
   Frame Finish() &&;
   std::string FinishString() &&;  // of a writer without owner: nothing was borrowed
 
@@ -78,7 +76,6 @@ class FrameWriter {
   ByteWriter out_;
   std::vector<Borrowed> borrowed_;
   size_t borrowed_bytes_ = 0;
-  bool too_large_ = false;
 };
 
 // Reads a frame across its pieces. Turns bad at the first thing that can't be, and gives zeroes from then on; check

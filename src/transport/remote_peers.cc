@@ -88,8 +88,10 @@ struct RemotePeers::State {
   std::atomic<DataNode*> data_node{nullptr};
   std::atomic<QueryNode*> query_node{nullptr};
 
+  Mutex applying;  // topologies, one after the other
+  bool updated GUARDED_BY(applying) = false;
+
   mutable SharedMutex mutex;
-  bool updated GUARDED_BY(mutex) = false;
   Topology known GUARDED_BY(mutex);
   std::map<NodeId, std::unique_ptr<RemoteNode>> nodes GUARDED_BY(mutex);  // none ever leaves
   std::vector<std::shared_ptr<PeerChannel>> closing GUARDED_BY(mutex);    // cancelled; gone once idle
@@ -218,21 +220,16 @@ void RemotePeers::SetLocal(DataNode* role) { state_->data_node = role; }
 void RemotePeers::SetLocal(QueryNode* role) { state_->query_node = role; }
 
 void RemotePeers::Update(const Topology& topology) {
-  {
-    WriterLock lock(state_->mutex);
-    state_->updated = true;
-  }
+  MutexLock lock(state_->applying);
+  state_->updated = true;
   state_->Apply(topology);
   state_->Save(topology);
 }
 
 Status RemotePeers::UseSaved() {
   ASSIGN_OR_RETURN(const Topology saved, LoadTopology(state_->options.topology_file));
-  {
-    ReaderLock lock(state_->mutex);
-    if (state_->updated) return {};
-  }
-  state_->Apply(saved);
+  MutexLock lock(state_->applying);
+  if (!state_->updated) state_->Apply(saved);
   return {};
 }
 
