@@ -10,7 +10,8 @@ constexpr int64_t kSizeStepBytes = 256 << 10;
 // The range that holds `offset`; ranges are in order and don't overlap.
 template <typename Ranges>
 auto Find(const Ranges& ranges, LogOffset offset) {
-  const auto it = std::partition_point(ranges.begin(), ranges.end(), [offset](const auto& r) { return r.first <= offset; });
+  const auto it =
+      std::partition_point(ranges.begin(), ranges.end(), [offset](const auto& r) { return r.first <= offset; });
   return it == ranges.begin() ? ranges.end() : std::prev(it);
 }
 
@@ -75,7 +76,8 @@ void KafkaChannelIndex::GiveUpOpen(LogOffset end) {
 }
 
 bool KafkaChannelIndex::Counts(LogOffset offset) const {
-  if (const auto given_up = Find(given_up_, offset); given_up != given_up_.end() && offset < given_up->end) return false;
+  if (const auto given_up = Find(given_up_, offset); given_up != given_up_.end() && offset < given_up->end)
+    return false;
   if (const auto run = Find(runs_, offset); run != runs_.end() && offset < run->end()) return true;
   return std::any_of(fences_.begin(), fences_.end(), [offset](const Fence& fence) { return fence.offset == offset; });
 }

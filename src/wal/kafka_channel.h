@@ -28,7 +28,7 @@ class KafkaChannelIndex {
     uint64_t sequence = 1;  // of the first record kept that counts under it
   };
 
-  KafkaChannelIndex() = default;                                // of a channel of which nothing was ever deleted
+  KafkaChannelIndex() = default;                                  // of a channel of which nothing was ever deleted
   explicit KafkaChannelIndex(const KafkaCheckpoint& checkpoint);  // from its `resume` on
 
   LogOffset begin() const { return begin_; }
@@ -39,7 +39,8 @@ class KafkaChannelIndex {
   uint64_t next_sequence() const { return next_sequence_; }  // the one due
   int64_t bytes() const { return bytes_; }                   // kept, about
 
-  // Takes the record at next(); `value` is looked at only for a checkpoint. True if it counts, for what is known so far.
+  // Takes the record at next(); `value` is looked at only for a checkpoint. True if it counts, for what is known so
+  // far.
   bool Add(const KafkaRecordHeader& header, std::string_view value, int64_t bytes);
   // For offsets from begin() to readable_end(): whether the record there counts.
   bool Counts(LogOffset offset) const;
@@ -69,8 +70,8 @@ class KafkaChannelIndex {
   // Oldest first; what lies wholly before begin_ is dropped, but for the fence in force there.
   std::deque<Fence> fences_;
   std::deque<Run> runs_;
-  std::deque<Range> in_pieces_;  // where payloads of several pieces lie
-  std::deque<Range> given_up_;   // what was begun there counts for nothing
+  std::deque<Range> in_pieces_;                      // where payloads of several pieces lie
+  std::deque<Range> given_up_;                       // what was begun there counts for nothing
   std::deque<std::pair<LogOffset, int64_t>> sizes_;  // up to which offset, how many bytes
   // The payload of which not all pieces are there; open_pieces_ 0: there is none.
   LogOffset open_first_ = 0;

@@ -87,7 +87,8 @@ Status TopicResult(const rd_kafka_topic_result_t* const* topics, size_t count, s
     // Another node of the cluster may have been quicker: what there is then is checked as any other topic.
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) continue;
     const char* text = rd_kafka_topic_result_error_string(topics[i]);
-    return {ErrorCode::kServiceUnavailable, fmt::format("{}: {}", what, text != nullptr ? text : rd_kafka_err2str(error))};
+    return {ErrorCode::kServiceUnavailable,
+            fmt::format("{}: {}", what, text != nullptr ? text : rd_kafka_err2str(error))};
   }
   return {};
 }
@@ -112,7 +113,8 @@ Result<std::unique_ptr<KafkaConnection>> KafkaConnection::Open(Kind kind, const 
   const rd_kafka_type_t type = kind == Kind::kProducer ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER;
   connection->handle_ = rd_kafka_new(type, conf.get(), why.data(), why.size());
   if (connection->handle_ == nullptr) {
-    return Status(ErrorCode::kParameterInvalid, fmt::format("the log's connection to Kafka ({}): {}", settings.brokers, why.data()));
+    return Status(ErrorCode::kParameterInvalid,
+                  fmt::format("the log's connection to Kafka ({}): {}", settings.brokers, why.data()));
   }
   conf.release();  // the handle has it now
   return connection;
@@ -142,12 +144,14 @@ Result<KafkaConnection::TopicState> KafkaConnection::DescribeTopic(const std::st
     for (const rd_kafka_metadata_partition_t& partition :
          std::span(entry.partitions, static_cast<size_t>(entry.partition_cnt))) {
       state.leaderless |= partition.leader < 0;
-      if (state.least_replicas == 0 || partition.replica_cnt < state.least_replicas) state.least_replicas = partition.replica_cnt;
+      if (state.least_replicas == 0 || partition.replica_cnt < state.least_replicas)
+        state.least_replicas = partition.replica_cnt;
     }
   }
   rd_kafka_metadata_destroy(found);
   if (!state.exists && trouble != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && trouble != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    const bool input = trouble == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || trouble == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+    const bool input =
+        trouble == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || trouble == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
     return Status(input ? ErrorCode::kParameterInvalid : ErrorCode::kServiceUnavailable,
                   fmt::format("topic {}: {}", topic, Explain(trouble)));
   }
@@ -163,7 +167,8 @@ Result<KafkaProperties> KafkaConnection::DescribeTopicSettings(const std::string
                                             rd_kafka_DescribeConfigs(handle_, &resources, 1, options, queue);
                                           }));
   size_t count = 0;
-  const auto* const* found = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
+  const auto* const* found =
+      rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event.get()), &count);
   KafkaProperties settings;
   for (size_t i = 0; i < count; ++i) {
     if (const auto error = rd_kafka_ConfigResource_error(found[i]); error != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -188,12 +193,13 @@ Status KafkaConnection::CreateTopic(const std::string& topic, int partitions, in
   if (wanted == nullptr) return {ErrorCode::kParameterInvalid, fmt::format("{}: {}", what, why.data())};
   for (const auto& [name, value] : settings) rd_kafka_NewTopic_set_config(wanted.get(), name.c_str(), value.c_str());
   rd_kafka_NewTopic_t* topics = wanted.get();
-  ASSIGN_OR_RETURN(const Event event, Ask(*this, what, timeout_ms,
-                                          [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
-                                            rd_kafka_CreateTopics(handle_, &topics, 1, options, queue);
-                                          }));
+  ASSIGN_OR_RETURN(const Event event,
+                   Ask(*this, what, timeout_ms, [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
+                     rd_kafka_CreateTopics(handle_, &topics, 1, options, queue);
+                   }));
   size_t count = 0;
-  const auto* const* results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
+  const auto* const* results =
+      rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event.get()), &count);
   return TopicResult(results, count, what);
 }
 
@@ -205,10 +211,10 @@ Status KafkaConnection::AddPartitions(const std::string& topic, int partitions, 
       rd_kafka_NewPartitions_destroy);
   if (wanted == nullptr) return {ErrorCode::kParameterInvalid, fmt::format("{}: {}", what, why.data())};
   rd_kafka_NewPartitions_t* topics = wanted.get();
-  ASSIGN_OR_RETURN(const Event event, Ask(*this, what, timeout_ms,
-                                          [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
-                                            rd_kafka_CreatePartitions(handle_, &topics, 1, options, queue);
-                                          }));
+  ASSIGN_OR_RETURN(const Event event,
+                   Ask(*this, what, timeout_ms, [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
+                     rd_kafka_CreatePartitions(handle_, &topics, 1, options, queue);
+                   }));
   size_t count = 0;
   const auto* const* results =
       rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(event.get()), &count);
@@ -221,10 +227,10 @@ Status KafkaConnection::DeleteRecords(const std::string& topic, int partition, i
   rd_kafka_topic_partition_list_add(offsets.get(), topic.c_str(), partition)->offset = before;
   const DeleteRecordsRequest request(rd_kafka_DeleteRecords_new(offsets.get()), rd_kafka_DeleteRecords_destroy);
   rd_kafka_DeleteRecords_t* requests = request.get();
-  ASSIGN_OR_RETURN(const Event event, Ask(*this, what, timeout_ms,
-                                          [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
-                                            rd_kafka_DeleteRecords(handle_, &requests, 1, options, queue);
-                                          }));
+  ASSIGN_OR_RETURN(const Event event,
+                   Ask(*this, what, timeout_ms, [&](const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) {
+                     rd_kafka_DeleteRecords(handle_, &requests, 1, options, queue);
+                   }));
   const auto* results = rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event.get()));
   for (const rd_kafka_topic_partition_t& entry : std::span(results->elems, static_cast<size_t>(results->cnt))) {
     if (entry.err == RD_KAFKA_RESP_ERR_NO_ERROR) continue;

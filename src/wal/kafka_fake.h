@@ -90,9 +90,9 @@ enum class FakeFate {
   kStored,
   kStoredTwice,
   kStoredNobodyKnowsWhere,
-  kStoredUnknown,   // the sender hears that its fate is unknown
-  kLate,            // the same, and it is stored only when StoreLate() is called
-  kLost,            // the same, and it never is
+  kStoredUnknown,  // the sender hears that its fate is unknown
+  kLate,           // the same, and it is stored only when StoreLate() is called
+  kLost,           // the same, and it never is
   kRefused,
 };
 

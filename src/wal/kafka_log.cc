@@ -33,10 +33,10 @@ struct Request {
   std::vector<LogAppend> records;
   std::vector<LogOffset> offsets;
   std::vector<bool> failed;
-  Status status;         // the first failure
-  bool unknown = false;  // a record may be in the log or not
+  Status status;           // the first failure
+  bool unknown = false;    // a record may be in the log or not
   bool abandoned = false;  // nobody waits for this fence any more
-  size_t open = 0;       // of Kafka's records, not delivered yet
+  size_t open = 0;         // of Kafka's records, not delivered yet
   Stopwatch watch;
   Log::Appended done;
 };
@@ -61,9 +61,9 @@ struct Channel {
   KafkaChannelIndex index;
   uint32_t last_checksum = 0;  // of the record at index.next() - 1, if there is one that was seen
   bool last_seen = false;
-  Status lost;           // records that were known are gone: the channel is refused for good
-  Epoch epoch = 0;       // of our fence, while we own the channel
-  Epoch fencing = 0;     // of the last fence sent
+  Status lost;        // records that were known are gone: the channel is refused for good
+  Epoch epoch = 0;    // of our fence, while we own the channel
+  Epoch fencing = 0;  // of the last fence sent
   uint64_t next_sequence = 1;
   // Why nothing more is appended at `epoch`: until the next fence, or, if everything's fate is known, until what is on
   // its way has been delivered.
@@ -103,7 +103,8 @@ class KafkaLog final : public Log {
   // Writing. All with mutex_ held.
   Status CheckAppend(const Request& request) const REQUIRES(mutex_);
   Status CheckEpoch(const LogAppend& record) const REQUIRES(mutex_);
-  void Send(const std::shared_ptr<Request>& request, size_t index, const std::vector<uint32_t>& checksums) REQUIRES(mutex_);
+  void Send(const std::shared_ptr<Request>& request, size_t index, const std::vector<uint32_t>& checksums)
+      REQUIRES(mutex_);
   std::vector<uint32_t> Checksums(std::string_view payload) const;
   Result<LogOffset> SendAndWait(ChannelId channel, KafkaRecordType type, Epoch epoch, std::string payload,
                                 const std::function<Status()>& check);
@@ -221,12 +222,13 @@ Status KafkaLog::CheckEpoch(const LogAppend& record) const {
   }
   if (at.epoch == record.epoch) return at.failure;
   if (standing.epoch == record.epoch && standing.incarnation != incarnation_) {
-    return {ErrorCode::kSuperseded, fmt::format("channel {} was fenced at epoch {} by another process first",
-                                                record.channel, record.epoch)};
+    return {ErrorCode::kSuperseded,
+            fmt::format("channel {} was fenced at epoch {} by another process first", record.channel, record.epoch)};
   }
-  return {ErrorCode::kIoFailed, fmt::format("what became of the fence of epoch {} of channel {} isn't known: fence again "
-                                            "with a higher epoch",
-                                            record.epoch, record.channel)};
+  return {ErrorCode::kIoFailed,
+          fmt::format("what became of the fence of epoch {} of channel {} isn't known: fence again "
+                      "with a higher epoch",
+                      record.epoch, record.channel)};
 }
 
 std::vector<uint32_t> KafkaLog::Checksums(std::string_view payload) const {
@@ -255,8 +257,13 @@ void KafkaLog::Send(const std::shared_ptr<Request>& request, size_t index, const
     sent->value = rest.substr(0, static_cast<size_t>(settings_.piece_bytes));
     rest.remove_prefix(sent->value.size());
     const uint64_t sequence = request->type == KafkaRecordType::kFence ? 0 : at.next_sequence;
-    sent->header = {request->type, record.epoch, incarnation_, sequence, static_cast<uint32_t>(i),
-                    static_cast<uint32_t>(checksums.size()), 0};
+    sent->header = {request->type,
+                    record.epoch,
+                    incarnation_,
+                    sequence,
+                    static_cast<uint32_t>(i),
+                    static_cast<uint32_t>(checksums.size()),
+                    0};
     const std::string key = EncodeKafkaHeader(sent->header, checksums[i]);
     ++request->open;
     at.sent.push_back(std::move(sent));
@@ -360,9 +367,10 @@ Status KafkaLog::Truncate(ChannelId channel, LogOffset before, Epoch epoch) {
     const Channel& at = At(channel);
     if (!at.lost.ok()) return at.lost;
     if (const Epoch fenced = at.index.fence().epoch; fenced != epoch || at.epoch != epoch) {
-      return {ErrorCode::kSuperseded, fmt::format("channel {} is fenced at epoch {}: epoch {}, or this process at it, may "
-                                                  "not truncate it",
-                                                  channel, fenced, epoch)};
+      return {ErrorCode::kSuperseded,
+              fmt::format("channel {} is fenced at epoch {}: epoch {}, or this process at it, may "
+                          "not truncate it",
+                          channel, fenced, epoch)};
     }
     if (before <= at.index.begin()) return {};
     const auto found = at.index.CheckpointAt(before);
@@ -396,7 +404,8 @@ void KafkaLog::Run() {
   // What Kafka has not answered though it was told to give up.
   const MutexLock lock(mutex_);
   for (const auto& request : queue_) {
-    if (request->done) request->done(Status(ErrorCode::kIoFailed, "the log was closed before Kafka acknowledged the append"));
+    if (request->done)
+      request->done(Status(ErrorCode::kIoFailed, "the log was closed before Kafka acknowledged the append"));
   }
 }
 
@@ -405,9 +414,10 @@ void KafkaLog::Deliver(const KafkaDelivery& delivery) {
   MutexLock lock(mutex_);
   if (delivery.outcome != KafkaDelivery::Outcome::kAppended) {
     const bool unknown = delivery.outcome == KafkaDelivery::Outcome::kUnknown;
-    return Fail(sent, Status(unknown ? ErrorCode::kIoFailed : ErrorCode::kServiceUnavailable,
-                             fmt::format("{}: {}{}", NameOf(sent.channel), delivery.why,
-                                         unknown ? "; whether the record is in the log isn't known" : "")),
+    return Fail(sent,
+                Status(unknown ? ErrorCode::kIoFailed : ErrorCode::kServiceUnavailable,
+                       fmt::format("{}: {}{}", NameOf(sent.channel), delivery.why,
+                                   unknown ? "; whether the record is in the log isn't known" : "")),
                 unknown);
   }
   Channel& at = At(sent.channel);
@@ -430,22 +440,28 @@ void KafkaLog::Judge(Sent& sent, const KafkaDelivery& delivery, const Status& re
   if (sent.found >= 0 && sent.counts) return Land(sent);
   if (!at.lost.ok()) return Fail(sent, at.lost, true);
   if (replaced) {
-    return Fail(sent, Status(ErrorCode::kSuperseded, fmt::format("channel {} was fenced at epoch {}: epoch {} has been replaced",
-                                                                 sent.channel, standing.epoch, sent.header.epoch)),
-                false);
+    return Fail(
+        sent,
+        Status(ErrorCode::kSuperseded, fmt::format("channel {} was fenced at epoch {}: epoch {} has been replaced",
+                                                   sent.channel, standing.epoch, sent.header.epoch)),
+        false);
   }
   if (sent.found >= 0) {
     // Something before it failed, so readers miss a sequence number and void it.
-    return Fail(sent, Status(ErrorCode::kServiceUnavailable, fmt::format("{}: an append before it failed", NameOf(sent.channel))),
-                false);
+    return Fail(
+        sent,
+        Status(ErrorCode::kServiceUnavailable, fmt::format("{}: an append before it failed", NameOf(sent.channel))),
+        false);
   }
   if (!read.ok() || delivery.offset < 0 || delivery.offset >= at.index.next()) {
-    return Fail(sent, Status(ErrorCode::kIoFailed, fmt::format("{}: whether a fence precedes the record isn't known: {}",
-                                                               NameOf(sent.channel), read.ToString())),
+    return Fail(sent,
+                Status(ErrorCode::kIoFailed, fmt::format("{}: whether a fence precedes the record isn't known: {}",
+                                                         NameOf(sent.channel), read.ToString())),
                 true);
   }
-  Fail(sent, Lose(sent.channel, fmt::format("Kafka appended at offset {}, where records up to offset {} were known",
-                                            delivery.offset, at.index.next())),
+  Fail(sent,
+       Lose(sent.channel, fmt::format("Kafka appended at offset {}, where records up to offset {} were known",
+                                      delivery.offset, at.index.next())),
        true);
 }
 
@@ -497,7 +513,8 @@ void KafkaLog::Settle(Sent& sent) {
 }
 
 void KafkaLog::Answer() {
-  static Histogram& latency = Metrics().GetHistogram("saker_log_sync_latency", "Milliseconds to write and sync a batch");
+  static Histogram& latency =
+      Metrics().GetHistogram("saker_log_sync_latency", "Milliseconds to write and sync a batch");
   static Counter& bytes = Metrics().GetCounter("saker_log_written_bytes", "Bytes written to the log");
   MutexLock lock(mutex_);
   while (!queue_.empty() && queue_.front()->open == 0) {
@@ -578,7 +595,8 @@ Status KafkaLog::CatchUp(ChannelId channel, Channel& at) {
     if (bounds.end < known) {
       if (watch.elapsed_us() > kSuspicionUs) {
         const MutexLock lock(mutex_);
-        return Lose(channel, fmt::format("it ends at offset {}, but records up to offset {} were known", bounds.end, known));
+        return Lose(channel,
+                    fmt::format("it ends at offset {}, but records up to offset {} were known", bounds.end, known));
       }
       std::this_thread::sleep_for(kSuspicionPause);
       continue;
@@ -588,9 +606,10 @@ Status KafkaLog::CatchUp(ChannelId channel, Channel& at) {
     RETURN_IF_ERROR(scanned);
     const MutexLock lock(mutex_);
     if (deleted > at.index.begin()) {
-      return Lose(channel, fmt::format("records from offset {} to {} were deleted, but no checkpoint allowed it: by hand, or "
-                                       "by retention.ms or retention.bytes",
-                                       at.index.begin(), deleted - 1));
+      return Lose(channel,
+                  fmt::format("records from offset {} to {} were deleted, but no checkpoint allowed it: by hand, or "
+                              "by retention.ms or retention.bytes",
+                              at.index.begin(), deleted - 1));
     }
     if (bounds.begin <= at.index.begin()) return {};
     deleted = bounds.begin;  // the checkpoint was logged before, but maybe after `bounds`
@@ -635,13 +654,13 @@ Status KafkaLog::Scan(ChannelId channel, Channel& at, const KafkaTopic::Bounds& 
   if (!fresh) return {};
 
   const MutexLock lock(mutex_);
-  auto index = scan.Finish([&](LogOffset offset, const KafkaRecordHeader& seen, bool counts) REQUIRES(mutex_) {
-    Found(at, offset, seen, counts);
-  });
+  auto index = scan.Finish([&](LogOffset offset, const KafkaRecordHeader& seen, bool counts)
+                               REQUIRES(mutex_) { Found(at, offset, seen, counts); });
   if (!index) {
-    return Lose(channel, fmt::format("records before offset {} were deleted, but no checkpoint allowed it: by hand, or by "
-                                     "retention.ms or retention.bytes",
-                                     bounds.begin));
+    return Lose(channel,
+                fmt::format("records before offset {} were deleted, but no checkpoint allowed it: by hand, or by "
+                            "retention.ms or retention.bytes",
+                            bounds.begin));
   }
   at.index = std::move(*index);
   at.known = true;
@@ -650,12 +669,13 @@ Status KafkaLog::Scan(ChannelId channel, Channel& at, const KafkaTopic::Bounds& 
   return {};
 }
 
-Status KafkaLog::Decode(ChannelId channel, LogOffset due, LogOffset offset, std::string_view key, std::string_view value,
-                        KafkaRecordHeader* header) {
+Status KafkaLog::Decode(ChannelId channel, LogOffset due, LogOffset offset, std::string_view key,
+                        std::string_view value, KafkaRecordHeader* header) {
   if (offset != due) {
-    return {ErrorCode::kCorrupted, fmt::format("{}: the record at offset {} is missing, the next is at {}; was the topic "
-                                               "compacted, or written to with transactions?",
-                                               NameOf(channel), due, offset)};
+    return {ErrorCode::kCorrupted,
+            fmt::format("{}: the record at offset {} is missing, the next is at {}; was the topic "
+                        "compacted, or written to with transactions?",
+                        NameOf(channel), due, offset)};
   }
   switch (DecodeKafkaHeader(key, value, header)) {
     case KafkaRecordKind::kOurs: return {};
@@ -664,12 +684,13 @@ Status KafkaLog::Decode(ChannelId channel, LogOffset due, LogOffset offset, std:
       return {ErrorCode::kCorrupted,
               fmt::format("{}: the record at offset {} is in a format of a later version", NameOf(channel), offset)};
     case KafkaRecordKind::kDamaged:
-      return {ErrorCode::kCorrupted,
-              fmt::format("{}: the record at offset {} is damaged: its checksum doesn't match", NameOf(channel), offset)};
+      return {ErrorCode::kCorrupted, fmt::format("{}: the record at offset {} is damaged: its checksum doesn't match",
+                                                 NameOf(channel), offset)};
   }
   *header = kForeignHeader;
   const MutexLock lock(mutex_);
-  if (!foreign_seen_) LogWarn("{}: somebody else's record at offset {}: left out, as are others", NameOf(channel), offset);
+  if (!foreign_seen_)
+    LogWarn("{}: somebody else's record at offset {}: left out, as are others", NameOf(channel), offset);
   foreign_seen_ = true;
   return {};
 }
@@ -677,9 +698,10 @@ Status KafkaLog::Decode(ChannelId channel, LogOffset due, LogOffset offset, std:
 Status KafkaLog::Lose(ChannelId channel, const std::string& what) {
   Channel& at = At(channel);
   if (!at.lost.ok()) return at.lost;
-  at.lost = Status(ErrorCode::kCorrupted, fmt::format("{} has lost data: {}. The channel is refused until this process is "
-                                                      "started anew",
-                                                      NameOf(channel), what));
+  at.lost =
+      Status(ErrorCode::kCorrupted, fmt::format("{} has lost data: {}. The channel is refused until this process is "
+                                                "started anew",
+                                                NameOf(channel), what));
   LogError("{}", at.lost.message());
   return at.lost;
 }
@@ -703,10 +725,11 @@ Result<std::vector<LogRecord>> KafkaLog::Read(ChannelId channel, LogOffset from,
                                                          channel, at.index.begin(), from));
       }
       if (from > at.index.next()) {
-        return Status(ErrorCode::kParameterInvalid,
-                      fmt::format("channel {} ends at offset {}: there is no offset {}; if it was known before, the log has "
-                                  "lost data",
-                                  channel, at.index.next(), from));
+        return Status(
+            ErrorCode::kParameterInvalid,
+            fmt::format("channel {} ends at offset {}: there is no offset {}; if it was known before, the log has "
+                        "lost data",
+                        channel, at.index.next(), from));
       }
       to = at.index.readable_end();
     }
@@ -735,7 +758,8 @@ Status KafkaLog::ReadRecords(ChannelId channel, Channel& at, LogOffset from, Log
       const MutexLock lock(mutex_);
       if (!at.index.Counts(offset)) return true;
     }
-    if (header.type == KafkaRecordType::kCheckpoint || header.piece != open_next) return true;  // or begun before `from`
+    if (header.type == KafkaRecordType::kCheckpoint || header.piece != open_next)
+      return true;  // or begun before `from`
     if (header.piece == 0) {
       const auto type = header.type == KafkaRecordType::kFence ? LogRecordType::kFence : LogRecordType::kData;
       open = {channel, offset, header.epoch, type, {}};

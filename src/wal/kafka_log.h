@@ -16,8 +16,8 @@ struct KafkaLogSettings {
   std::string brokers;  // "host:port,host:port", to begin with
   std::string topic = "saker-log";
   int channels = 16;
-  // Of a topic that has to be created. 0: 3 where there are three brokers, 1 where there is one; with two brokers it has
-  // to be said.
+  // Of a topic that has to be created. 0: 3 where there are three brokers, 1 where there is one; with two brokers it
+  // has to be said.
   int replication = 0;
   int delivery_timeout_ms = 10'000;  // an append is answered by then
   int request_timeout_ms = 5'000;    // a fence, a truncation, a question; a read that gets nothing
@@ -28,9 +28,9 @@ struct KafkaLogSettings {
   std::map<std::string, std::string> properties;
 };
 
-// Connects, creates the topic if it is missing, and checks its settings. kServiceUnavailable if no broker answers within
-// request_timeout_ms: try again later. kParameterInvalid for a setting that isn't as it must be: the message names it,
-// its value and what it must be.
+// Connects, creates the topic if it is missing, and checks its settings. kServiceUnavailable if no broker answers
+// within request_timeout_ms: try again later. kParameterInvalid for a setting that isn't as it must be: the message
+// names it, its value and what it must be.
 //
 // The log is thread-safe. It never gives up: when Kafka is back, it works again.
 Result<std::unique_ptr<Log>> OpenKafkaLog(const KafkaLogSettings& settings);

@@ -36,8 +36,9 @@ class FakeFixture final : public LogFixture {
   std::shared_ptr<FakeKafka> kafka_ = std::make_shared<FakeKafka>(kChannels);
   std::unique_ptr<Log> log_;
 };
-INSTANTIATE_TEST_SUITE_P(FakeKafka, LogContract,
-                         testing::Values([]() -> std::unique_ptr<LogFixture> { return std::make_unique<FakeFixture>(); }));
+INSTANTIATE_TEST_SUITE_P(FakeKafka, LogContract, testing::Values([]() -> std::unique_ptr<LogFixture> {
+                           return std::make_unique<FakeFixture>();
+                         }));
 
 // A process that uses the log.
 struct Writer {
@@ -48,7 +49,8 @@ struct Writer {
   }
   std::future<Result<std::vector<LogOffset>>> Send(std::vector<LogAppend> records) {
     auto answer = std::make_shared<std::promise<Result<std::vector<LogOffset>>>>();
-    log->Append(std::move(records), [answer](Result<std::vector<LogOffset>> result) { answer->set_value(std::move(result)); });
+    log->Append(std::move(records),
+                [answer](Result<std::vector<LogOffset>> result) { answer->set_value(std::move(result)); });
     return answer->get_future();
   }
   std::future<Result<std::vector<LogOffset>>> Send(Epoch epoch, const std::string& payload) {
@@ -66,7 +68,8 @@ class KafkaLogFakeTest : public testing::Test {
  protected:
   // Waits until so many records of a writer are held.
   static void AwaitWaiting(Writer& writer, size_t count) {
-    for (int i = 0; i < 5000 && writer.topic->waiting() < count; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 5000 && writer.topic->waiting() < count; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     ASSERT_EQ(writer.topic->waiting(), count);
   }
   // What all see: the writers there are, and one that begins now.
@@ -508,12 +511,14 @@ TEST_P(KafkaLogRandomTest, AcknowledgedIsKeptOnceAndInOrder) {
       writer.topic->StepAll();
       writer.topic->Hold(false);
       const auto end = writer.log->End(0);
-      if (end.ok() && writer.log->Truncate(0, *end - draw(4), epochs[i]).ok()) begin = std::max(begin, *writer.log->Begin(0));
+      if (end.ok() && writer.log->Truncate(0, *end - draw(4), epochs[i]).ok())
+        begin = std::max(begin, *writer.log->Begin(0));
       writer.topic->Hold(true);
     } else if (die == 2) {
       writer.topic->StoreLate();
     } else if (die < 12) {
-      std::string payload = std::to_string(attempts.size()) + ":" + std::string(static_cast<size_t>(draw(6) == 0 ? 2500 : 3), 'x');
+      std::string payload =
+          std::to_string(attempts.size()) + ":" + std::string(static_cast<size_t>(draw(6) == 0 ? 2500 : 3), 'x');
       auto answer = writer.Send(epochs[i], payload);
       attempts.push_back({std::move(payload), std::move(answer)});
     } else {

@@ -1,4 +1,6 @@
 // The log over a real Kafka (tests/servers/install.sh kafka): the contract, and what only a real broker shows.
+#include "wal/kafka_log.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <librdkafka/rdkafka.h>
@@ -12,7 +14,6 @@
 #include "base/mutex.h"
 #include "servers/kafka_server.h"
 #include "wal/kafka_connection.h"
-#include "wal/kafka_log.h"
 #include "wal/log_contract.h"
 
 namespace saker {
@@ -60,7 +61,7 @@ Status Append(Log& log, ChannelId channel, Epoch epoch, const std::string& paylo
 PayloadList Data(Log& log, ChannelId channel) { return Payloads(ReadAll(log, channel, *log.Begin(channel), 1 << 20)); }
 
 KafkaProperties RightSettings() {
-  return {{"cleanup.policy", "delete"}, {"retention.ms", "-1"},   {"retention.bytes", "-1"},
+  return {{"cleanup.policy", "delete"}, {"retention.ms", "-1"},       {"retention.bytes", "-1"},
           {"flush.messages", "1"},      {"min.insync.replicas", "1"}, {"max.message.bytes", "4194304"}};
 }
 
@@ -236,7 +237,8 @@ TEST(KafkaLogTest, WrongTopicSettingsAreRefused) {
     ASSERT_GE(UntilOk([&]() -> Status {  // until all of the broker knows the topic
                 status = OpenKafkaLog(settings).status();
                 return status.code() == ErrorCode::kServiceUnavailable ? status : Status();
-              }), 0);
+              }),
+              0);
     EXPECT_EQ(status.code(), ErrorCode::kParameterInvalid);
     EXPECT_THAT(status.message(), HasSubstr(one.says));
     EXPECT_THAT(status.message(), HasSubstr(settings.topic));
@@ -291,17 +293,27 @@ TEST(KafkaLogTest, ATopicCreatedAnewIsDataLoss) {
   DeleteTopic(settings);
   ASSERT_GE(UntilOk([&] { return OpenKafkaLog(settings).status(); }), 0);
   Status lost;
-  ASSERT_GE(UntilOk([&]() -> Status {
-              lost = log->End(0).status();
-              return lost.code() == ErrorCode::kCorrupted ? Status() : Status(ErrorCode::kServiceUnavailable, "not yet");
-            }, 30'000), 0) << lost.ToString();
+  ASSERT_GE(UntilOk(
+                [&]() -> Status {
+                  lost = log->End(0).status();
+                  return lost.code() == ErrorCode::kCorrupted ? Status()
+                                                              : Status(ErrorCode::kServiceUnavailable, "not yet");
+                },
+                30'000),
+            0)
+      << lost.ToString();
   EXPECT_THAT(lost.message(), HasSubstr("topic " + settings.topic + " partition 0 has lost data: it ends at offset 0"));
   EXPECT_EQ(log->Fence(0, 2, "").status().code(), ErrorCode::kCorrupted);
   // The other channel finds out by appending.
-  ASSERT_GE(UntilOk([&]() -> Status {
-              lost = Append(*log, 1, 1, "y");
-              return lost.code() == ErrorCode::kCorrupted || lost.code() == ErrorCode::kIoFailed ? Status() : Status(lost);
-            }, 30'000), 0) << lost.ToString();
+  ASSERT_GE(UntilOk(
+                [&]() -> Status {
+                  lost = Append(*log, 1, 1, "y");
+                  return lost.code() == ErrorCode::kCorrupted || lost.code() == ErrorCode::kIoFailed ? Status()
+                                                                                                     : Status(lost);
+                },
+                30'000),
+            0)
+      << lost.ToString();
   EXPECT_EQ(log->Fence(1, 2, "").status().code(), ErrorCode::kCorrupted);
 }
 
@@ -336,8 +348,8 @@ TEST(KafkaLogTest, SpeedOnOneBroker) {
   const double read_seconds = static_cast<double>(reading.elapsed_us()) / 1e6;
   EXPECT_EQ(bytes, kRecords / kChannels * kBytes);
   std::printf("append of 1 kB: p50 %.1f ms, p99 %.1f ms; %.0f MB/s appending, %.0f MB/s reading\n",
-              static_cast<double>(us[100]) / 1000, static_cast<double>(us[198]) / 1000, kRecords * kBytes / seconds / 1e6,
-              static_cast<double>(bytes) / read_seconds / 1e6);
+              static_cast<double>(us[100]) / 1000, static_cast<double>(us[198]) / 1000,
+              kRecords * kBytes / seconds / 1e6, static_cast<double>(bytes) / read_seconds / 1e6);
 }
 
 TEST(KafkaLogTest, APausedBrokerDelaysOrFailsInTime) {
@@ -463,7 +475,8 @@ TEST(KafkaLogTest, ThreeBrokers) {
       EXPECT_GE(UntilOk([&]() -> Status {  // until all brokers know the topic
                   status = OpenKafkaLog(wrong).status();
                   return status.code() == ErrorCode::kServiceUnavailable ? status : Status();
-                }), 0);
+                }),
+                0);
       return status.message();
     };
     CreateTopic(wrong, 1, RightSettings());
@@ -492,7 +505,8 @@ TEST(KafkaLogTest, ThreeBrokers) {
               auto opened = OpenKafkaLog(strict_settings);
               if (opened.ok()) strict = std::move(*opened);
               return opened.status();
-            }), 0);
+            }),
+            0);
   ASSERT_TRUE(strict->Fence(0, 1, "").ok());
   ASSERT_TRUE(Append(*strict, 0, 1, "1").ok());
   // One away: channels it led get another leader, at the latest after a new fence.
@@ -502,7 +516,8 @@ TEST(KafkaLogTest, ThreeBrokers) {
     Epoch& epoch = epochs[static_cast<size_t>(channel)];
     const Status status = Append(*log, channel, epoch, payload);
     // A fence that isn't heard of may stand: each try has an epoch of its own.
-    if (!status.ok() && status.code() != ErrorCode::kServiceUnavailable) (void)log->Fence(channel, ++epoch, "").status();
+    if (!status.ok() && status.code() != ErrorCode::kServiceUnavailable)
+      (void)log->Fence(channel, ++epoch, "").status();
     return status;
   };
   const Stopwatch watch;

@@ -22,7 +22,7 @@ struct KafkaRecordHeader {
   uint64_t sequence = 0;     // a fence has 0; what its owner appends after it has 1, 2, 3, …
   uint32_t piece = 0;        // of so many pieces of one payload
   uint32_t pieces = 1;
-  uint32_t checksum = 0;     // CRC-32C of what precedes it, seeded with that of the value
+  uint32_t checksum = 0;  // CRC-32C of what precedes it, seeded with that of the value
   bool operator==(const KafkaRecordHeader&) const = default;
 };
 inline constexpr size_t kKafkaHeaderBytes = 44;
@@ -36,12 +36,12 @@ KafkaRecordKind DecodeKafkaHeader(std::string_view key, std::string_view value, 
 
 // The value of a checkpoint: where the channel begins from now on, and what a reader who starts there has to know.
 struct KafkaCheckpoint {
-  LogOffset before = 0;           // the channel's new begin
-  LogOffset resume = 0;           // `before`, or the end of the payload that it lies within
-  LogOffset fence_offset = -1;    // the fence in force at `resume`
+  LogOffset before = 0;         // the channel's new begin
+  LogOffset resume = 0;         // `before`, or the end of the payload that it lies within
+  LogOffset fence_offset = -1;  // the fence in force at `resume`
   Epoch epoch = 0;
   uint64_t incarnation = 0;
-  uint64_t sequence = 1;          // of the next record that counts, at `resume`
+  uint64_t sequence = 1;  // of the next record that counts, at `resume`
   bool operator==(const KafkaCheckpoint&) const = default;
 };
 std::string EncodeKafkaCheckpoint(const KafkaCheckpoint& checkpoint);

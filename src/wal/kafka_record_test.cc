@@ -17,21 +17,22 @@ std::string Hex(std::string_view bytes) {
   return out;
 }
 
-KafkaRecordHeader Example() {
-  return {KafkaRecordType::kData, 0x0102030405060708, 0xa1a2a3a4a5a6a7a8, 9, 2, 5, 0};
-}
+KafkaRecordHeader Example() { return {KafkaRecordType::kData, 0x0102030405060708, 0xa1a2a3a4a5a6a7a8, 9, 2, 5, 0}; }
 
 // docs/format/kafka_log.md
 TEST(KafkaRecordTest, BytesAreAsDocumented) {
   KafkaRecordHeader header = Example();
   const std::string key = EncodeKafkaHeader(header, Crc32c("payload"));
   EXPECT_EQ(Hex(key.substr(0, 40)),
-            "534b4b52"            // magic
-            "01" "00" "0000"      // version, type
-            "0807060504030201"    // epoch
-            "a8a7a6a5a4a3a2a1"    // incarnation
-            "0900000000000000"    // sequence
-            "02000000" "05000000"  // piece, pieces
+            "534b4b52"  // magic
+            "01"
+            "00"
+            "0000"              // version, type
+            "0807060504030201"  // epoch
+            "a8a7a6a5a4a3a2a1"  // incarnation
+            "0900000000000000"  // sequence
+            "02000000"
+            "05000000"  // piece, pieces
   );
   EXPECT_EQ(key.size(), kKafkaHeaderBytes);
   EXPECT_EQ(header.checksum, Crc32c(key.substr(0, 40), Crc32c("payload")));
@@ -40,8 +41,13 @@ TEST(KafkaRecordTest, BytesAreAsDocumented) {
   EXPECT_EQ(read, header);
   const KafkaCheckpoint checkpoint{1, 2, -1, 3, 4, 5};
   const std::string value = EncodeKafkaCheckpoint(checkpoint);
-  EXPECT_EQ(Hex(value), "0100000000000000" "0200000000000000" "ffffffffffffffff" "0300000000000000" "0400000000000000"
-                        "0500000000000000");
+  EXPECT_EQ(Hex(value),
+            "0100000000000000"
+            "0200000000000000"
+            "ffffffffffffffff"
+            "0300000000000000"
+            "0400000000000000"
+            "0500000000000000");
   KafkaCheckpoint again;
   ASSERT_TRUE(DecodeKafkaCheckpoint(value, &again));
   EXPECT_EQ(again, checkpoint);

@@ -20,11 +20,28 @@ constexpr int64_t kBatchOverheadBytes = 4096;
 constexpr auto kPause = std::chrono::milliseconds(50);
 
 // What decides on whether records are safe, found and in order.
-constexpr std::string_view kReserved[] = {
-    "acks", "request.required.acks", "enable.idempotence", "enable.gapless.guarantee", "transactional.id", "max.in.flight",
-    "max.in.flight.requests.per.connection", "retries", "message.send.max.retries", "message.timeout.ms",
-    "delivery.timeout.ms", "isolation.level", "auto.offset.reset", "check.crcs", "group.id", "enable.auto.commit",
-    "bootstrap.servers", "metadata.broker.list", "message.max.bytes", "batch.size", "linger.ms", "queue.buffering.max.ms"};
+constexpr std::string_view kReserved[] = {"acks",
+                                          "request.required.acks",
+                                          "enable.idempotence",
+                                          "enable.gapless.guarantee",
+                                          "transactional.id",
+                                          "max.in.flight",
+                                          "max.in.flight.requests.per.connection",
+                                          "retries",
+                                          "message.send.max.retries",
+                                          "message.timeout.ms",
+                                          "delivery.timeout.ms",
+                                          "isolation.level",
+                                          "auto.offset.reset",
+                                          "check.crcs",
+                                          "group.id",
+                                          "enable.auto.commit",
+                                          "bootstrap.servers",
+                                          "metadata.broker.list",
+                                          "message.max.bytes",
+                                          "batch.size",
+                                          "linger.ms",
+                                          "queue.buffering.max.ms"};
 
 // The settings that a topic with so many replicas must have.
 KafkaProperties WantedSettings(int replicas) {
@@ -40,7 +57,8 @@ KafkaProperties WantedSettings(int replicas) {
 
 std::string_view Reason(std::string_view name) {
   if (name == "cleanup.policy") return "compaction would remove records that were acknowledged";
-  if (name == "unclean.leader.election.enable") return "a replica that lacks acknowledged records could become the leader";
+  if (name == "unclean.leader.election.enable")
+    return "a replica that lacks acknowledged records could become the leader";
   if (name == "flush.messages") return "with one replica a record is safe only once it is synced";
   return "Kafka would delete records that the log still needs: the log itself says when they may go";
 }
@@ -52,12 +70,14 @@ int64_t Number(const KafkaProperties& settings, const std::string& name) {
   return value;
 }
 
-Status Wrong(const std::string& topic, std::string_view what, std::string_view is, std::string_view must, std::string_view why) {
+Status Wrong(const std::string& topic, std::string_view what, std::string_view is, std::string_view must,
+             std::string_view why) {
   return {ErrorCode::kParameterInvalid,
           fmt::format("Kafka's topic {} has {} = {}, it must be {}: {}", topic, what, is, must, why)};
 }
 
-Status CheckReplication(const KafkaConnection::TopicState& state, const KafkaProperties& settings, const std::string& topic) {
+Status CheckReplication(const KafkaConnection::TopicState& state, const KafkaProperties& settings,
+                        const std::string& topic) {
   if (state.brokers >= 3 && state.least_replicas < 3) {
     return Wrong(topic, "a replication factor", std::to_string(state.least_replicas), "3",
                  fmt::format("there are {} brokers; kafka-reassign-partitions.sh raises it", state.brokers));
@@ -70,7 +90,8 @@ Status CheckReplication(const KafkaConnection::TopicState& state, const KafkaPro
   return {};
 }
 
-Status CheckSettings(const KafkaConnection::TopicState& state, const KafkaProperties& settings, const KafkaLogSettings& log) {
+Status CheckSettings(const KafkaConnection::TopicState& state, const KafkaProperties& settings,
+                     const KafkaLogSettings& log) {
   RETURN_IF_ERROR(CheckReplication(state, settings, log.topic));
   for (const auto& [name, value] : WantedSettings(state.least_replicas)) {
     const auto it = settings.find(name);
@@ -80,7 +101,8 @@ Status CheckSettings(const KafkaConnection::TopicState& state, const KafkaProper
   const int64_t max_message_bytes = Number(settings, "max.message.bytes");
   if (max_message_bytes < log.piece_bytes + kBatchOverheadBytes) {
     return Wrong(log.topic, "max.message.bytes", std::to_string(max_message_bytes),
-                 fmt::format("at least {}", log.piece_bytes + kBatchOverheadBytes), "the log writes records of that size");
+                 fmt::format("at least {}", log.piece_bytes + kBatchOverheadBytes),
+                 "the log writes records of that size");
   }
   return {};
 }
@@ -88,9 +110,10 @@ Status CheckSettings(const KafkaConnection::TopicState& state, const KafkaProper
 Status Create(const KafkaConnection& connection, const KafkaLogSettings& log, int brokers) {
   if (log.replication == 0 && brokers == 2) {
     return {ErrorCode::kParameterInvalid,
-            fmt::format("topic {} is to be created, and Kafka has 2 brokers: start the third, or set the log's replication to "
-                        "2 (no write while a broker is away) or 1",
-                        log.topic)};
+            fmt::format(
+                "topic {} is to be created, and Kafka has 2 brokers: start the third, or set the log's replication to "
+                "2 (no write while a broker is away) or 1",
+                log.topic)};
   }
   const int replication = log.replication != 0 ? log.replication : brokers >= 3 ? 3 : 1;
   KafkaProperties wanted = WantedSettings(replication);
@@ -139,7 +162,8 @@ Status CheckKafkaLogSettings(const KafkaLogSettings& settings) {
   if (settings.channels < 1 || settings.channels > kMaxLogChannels) {
     return wrong(fmt::format("channels is {}: it must be 1 to {}", settings.channels, kMaxLogChannels));
   }
-  if (settings.replication < 0) return wrong(fmt::format("replication is {}: it must be 0 or more", settings.replication));
+  if (settings.replication < 0)
+    return wrong(fmt::format("replication is {}: it must be 0 or more", settings.replication));
   if (settings.delivery_timeout_ms < 100 || settings.request_timeout_ms < 100) {
     return wrong("delivery_timeout_ms and request_timeout_ms must be at least 100");
   }
@@ -147,7 +171,8 @@ Status CheckKafkaLogSettings(const KafkaLogSettings& settings) {
     return wrong(fmt::format("linger_us is {}: it must be 0 to 1000000", settings.linger_us));
   }
   if (settings.piece_bytes < kMinPieceBytes || settings.piece_bytes > kMaxPieceBytes) {
-    return wrong(fmt::format("piece_bytes is {}: it must be {} to {}", settings.piece_bytes, kMinPieceBytes, kMaxPieceBytes));
+    return wrong(
+        fmt::format("piece_bytes is {}: it must be {} to {}", settings.piece_bytes, kMinPieceBytes, kMaxPieceBytes));
   }
   for (const auto& [name, value] : settings.properties) {
     if (std::find(std::begin(kReserved), std::end(kReserved), name) == std::end(kReserved)) continue;

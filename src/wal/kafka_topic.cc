@@ -1,8 +1,8 @@
 // A topic over librdkafka: one producer and one consumer for all partitions, without a consumer group.
 //
-// The producer is idempotent: the broker refuses what it has and what comes out of order, so a retry neither doubles nor
-// reorders, and five requests may be under way at once. After an error that it can't recover from, another takes its
-// place. (Should Kafka store something twice all the same, readers void it: kafka_channel.h.)
+// The producer is idempotent: the broker refuses what it has and what comes out of order, so a retry neither doubles
+// nor reorders, and five requests may be under way at once. After an error that it can't recover from, another takes
+// its place. (Should Kafka store something twice all the same, readers void it: kafka_channel.h.)
 #include "wal/kafka_topic.h"
 
 #include <fmt/format.h>
@@ -104,7 +104,8 @@ Result<std::shared_ptr<LibrdkafkaTopic::Producer>> LibrdkafkaTopic::NewProducer(
       {"queue.buffering.max.kbytes", "2097151"},
   };
   auto producer = std::make_shared<Producer>();
-  ASSIGN_OR_RETURN(producer->connection, KafkaConnection::Open(KafkaConnection::Kind::kProducer, settings_, properties));
+  ASSIGN_OR_RETURN(producer->connection,
+                   KafkaConnection::Open(KafkaConnection::Kind::kProducer, settings_, properties));
   producer->topic = rd_kafka_topic_new(producer->connection->handle(), settings_.topic.c_str(), nullptr);
   producer->queue = rd_kafka_queue_get_main(producer->connection->handle());
   return producer;
@@ -137,7 +138,8 @@ void LibrdkafkaTopic::Poll(Producer& producer, int timeout_ms, std::vector<Kafka
   rd_kafka_event_t* event = rd_kafka_queue_poll(producer.queue, timeout_ms);
   if (event == nullptr) return;
   // That all brokers are down says less than what was heard of each.
-  if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR && rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+  if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR &&
+      rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
     producer.connection->NoteTrouble(rd_kafka_event_error_string(event));
   }
   if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
@@ -193,9 +195,11 @@ Status LibrdkafkaTopic::ReadStarted(ChannelId partition, LogOffset from, LogOffs
   bool enough = false;
   while (!enough) {
     const int64_t left_ms = (deadline - MonotonicUs()) / 1000;
-    if (left_ms <= 0) return Unavailable(partition, fmt::format("no record from offset {} on", from), RD_KAFKA_RESP_ERR__TIMED_OUT);
+    if (left_ms <= 0)
+      return Unavailable(partition, fmt::format("no record from offset {} on", from), RD_KAFKA_RESP_ERR__TIMED_OUT);
     // Returns with what is there after the first record: the timeout is for that one alone.
-    rd_kafka_message_t* first = rd_kafka_consume(consumer_topic_, partition, static_cast<int>(std::min<int64_t>(left_ms, 1000)));
+    rd_kafka_message_t* first =
+        rd_kafka_consume(consumer_topic_, partition, static_cast<int>(std::min<int64_t>(left_ms, 1000)));
     if (first == nullptr) continue;
     messages[0] = first;
     const ssize_t more = rd_kafka_consume_batch(consumer_topic_, partition, 0, messages.data() + 1, kReadBatch - 1);
@@ -236,7 +240,8 @@ Result<LogOffset> LibrdkafkaTopic::Ask(ChannelId partition, int64_t which, int64
     rd_kafka_poll(consumer_->handle(), 0);
     const int left_ms = static_cast<int>(std::max<int64_t>(1, (deadline - MonotonicUs()) / 1000));
     const PartitionList list(rd_kafka_topic_partition_list_new(1), rd_kafka_topic_partition_list_destroy);
-    rd_kafka_topic_partition_t* entry = rd_kafka_topic_partition_list_add(list.get(), settings_.topic.c_str(), partition);
+    rd_kafka_topic_partition_t* entry =
+        rd_kafka_topic_partition_list_add(list.get(), settings_.topic.c_str(), partition);
     entry->offset = which;
     rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(consumer_->handle(), list.get(), left_ms);
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) error = list->elems[0].err;
@@ -250,8 +255,8 @@ Result<LogOffset> LibrdkafkaTopic::Ask(ChannelId partition, int64_t which, int64
 }
 
 Status LibrdkafkaTopic::Unavailable(ChannelId partition, std::string_view what, rd_kafka_resp_err_t error) const {
-  return {ErrorCode::kServiceUnavailable, fmt::format("topic {} partition {}: {}: {}", settings_.topic, partition, what,
-                                                      consumer_->Explain(error))};
+  return {ErrorCode::kServiceUnavailable,
+          fmt::format("topic {} partition {}: {}: {}", settings_.topic, partition, what, consumer_->Explain(error))};
 }
 
 }  // namespace
@@ -270,7 +275,8 @@ Result<std::unique_ptr<KafkaTopic>> OpenKafkaTopic(const KafkaLogSettings& setti
   };
   ASSIGN_OR_RETURN(auto consumer, KafkaConnection::Open(KafkaConnection::Kind::kConsumer, settings, properties));
   ASSIGN_OR_RETURN(const int64_t max_message_bytes, PrepareKafkaTopic(*consumer, settings));
-  auto topic = std::make_unique<LibrdkafkaTopic>(settings, std::move(consumer), std::min(max_message_bytes, kKafkaBatchBytes));
+  auto topic =
+      std::make_unique<LibrdkafkaTopic>(settings, std::move(consumer), std::min(max_message_bytes, kKafkaBatchBytes));
   RETURN_IF_ERROR(topic->StartProducer());
   return std::unique_ptr<KafkaTopic>(std::move(topic));
 }

@@ -34,9 +34,9 @@ class KafkaTopic {
 
   virtual ~KafkaTopic() = default;
 
-  // Queues a record: those of a partition are appended in the order of the calls, if they are. `value` must stay as it is
-  // until the record's delivery, of which there is exactly one unless Produce() failed. kServiceUnavailable: it is not
-  // queued.
+  // Queues a record: those of a partition are appended in the order of the calls, if they are. `value` must stay as it
+  // is until the record's delivery, of which there is exactly one unless Produce() failed. kServiceUnavailable: it is
+  // not queued.
   virtual Status Produce(ChannelId partition, std::string_view key, std::string_view value, void* record) = 0;
   // Waits for deliveries; empty after Wake(), or without reason.
   virtual std::vector<KafkaDelivery> TakeDeliveries() = 0;
@@ -45,7 +45,8 @@ class KafkaTopic {
   virtual void GiveUp() = 0;
 
   // The records from `from` on and before `to`, which must be there: in order, until `visit` has enough. kCompacted if
-  // `from` is no offset of the partition; kServiceUnavailable if nothing comes for too long. One call a partition at a time.
+  // `from` is no offset of the partition; kServiceUnavailable if nothing comes for too long. One call a partition at a
+  // time.
   virtual Status Read(ChannelId partition, LogOffset from, LogOffset to, const Visit& visit) = 0;
   virtual Result<Bounds> GetBounds(ChannelId partition) = 0;
   virtual Status DeleteBefore(ChannelId partition, LogOffset before) = 0;

@@ -53,31 +53,31 @@ class Log {
   // Whether nobody else can append as long as this is open (the embedded log's directory lock). Otherwise only an
   // append that succeeded proves that a channel is still its owner's.
   virtual bool exclusive() const { return false; }
-  // Appends the records of one request. Embedded: all of them or none, whatever the channels. Kafka: each channel on its
-  // own; if one record is in the log and another is not, the request fails with kIoFailed.
-  // Calls made one after another land in that order in every channel. Fails with kSuperseded (a higher fence stands),
-  // kDiskLimitExceeded (refused before anything was written), kServiceUnavailable (Kafka: its brokers were away or had
-  // too few replicas in sync, and nothing was written), kIoFailed (fate unknown: fence again before going on; until then
-  // the channel takes no more), kCorrupted (the log has lost records: the channel is refused for good).
-  // An epoch above the fence's is refused too (kParameterInvalid). Embedded: a channel without a fence is at epoch 0.
+  // Appends the records of one request. Embedded: all of them or none, whatever the channels. Kafka: each channel on
+  // its own; if one record is in the log and another is not, the request fails with kIoFailed. Calls made one after
+  // another land in that order in every channel. Fails with kSuperseded (a higher fence stands), kDiskLimitExceeded
+  // (refused before anything was written), kServiceUnavailable (Kafka: its brokers were away or had too few replicas in
+  // sync, and nothing was written), kIoFailed (fate unknown: fence again before going on; until then the channel takes
+  // no more), kCorrupted (the log has lost records: the channel is refused for good). An epoch above the fence's is
+  // refused too (kParameterInvalid). Embedded: a channel without a fence is at epoch 0.
   virtual void Append(std::vector<LogAppend> records, Appended done) = 0;
   // Appends a fence: from now on only `epoch` may append to the channel. Durable when it returns. kSuperseded if an
-  // equal or higher fence stands already. `payload` is the fence record's (the ceiling; see datanode/channel.h), at most
-  // 1 MiB. kServiceUnavailable or kIoFailed: nobody knows whether it stands; fence with a higher epoch. What was appended
-  // before has been answered when it returns with success.
+  // equal or higher fence stands already. `payload` is the fence record's (the ceiling; see datanode/channel.h), at
+  // most 1 MiB. kServiceUnavailable or kIoFailed: nobody knows whether it stands; fence with a higher epoch. What was
+  // appended before has been answered when it returns with success.
   virtual Result<LogOffset> Fence(ChannelId channel, Epoch epoch, std::string payload) = 0;
   // The highest fence's epoch; 0 if there is none.
   virtual Result<Epoch> FencedEpoch(ChannelId channel) = 0;
   // Valid records from `from` on, in order, at most about max_bytes (at least one if there is one). kCompacted if
   // `from` was truncated away; kCorrupted names the file, or the partition and offset; kParameterInvalid if `from` lies
-  // beyond the end; kServiceUnavailable if Kafka doesn't answer in time. Fence records are included, voided ones are not:
-  // offsets may have gaps.
+  // beyond the end; kServiceUnavailable if Kafka doesn't answer in time. Fence records are included, voided ones are
+  // not: offsets may have gaps.
   virtual Result<std::vector<LogRecord>> Read(ChannelId channel, LogOffset from, int64_t max_bytes) = 0;
   virtual Result<LogOffset> Begin(ChannelId channel) = 0;  // first offset kept: the channel's checkpoint
   virtual Result<LogOffset> End(ChannelId channel) = 0;    // the offset the next record gets
   // Forgets what lies before `before`: durable, it is the channel's checkpoint. kSuperseded if `epoch` is not the
-  // fenced one (or another process fenced it), kParameterInvalid if `before` lies beyond the end; at or before the begin it does nothing. Space is
-  // given back when no channel needs a file any more.
+  // fenced one (or another process fenced it), kParameterInvalid if `before` lies beyond the end; at or before the
+  // begin it does nothing. Space is given back when no channel needs a file any more.
   virtual Status Truncate(ChannelId channel, LogOffset before, Epoch epoch) = 0;
   virtual int64_t size_bytes() const = 0;
 };

@@ -29,7 +29,9 @@ class KafkaServer {
   std::string sasl_brokers() const { return Addresses(&Ports::sasl); }
   int count() const { return static_cast<int>(ports_.size()); }
 
-  void Kill(int broker = 0) { processes_[At(broker)]->Kill(); }  // as kill -9: what was not synced stays in the page cache
+  void Kill(int broker = 0) {
+    processes_[At(broker)]->Kill();
+  }  // as kill -9: what was not synced stays in the page cache
   void Pause(int broker = 0) { processes_[At(broker)]->Pause(); }
   void Resume(int broker = 0) { processes_[At(broker)]->Resume(); }
   void Start(int broker = 0) {
@@ -48,11 +50,12 @@ class KafkaServer {
   static std::string Java() {
     const std::string libs = std::filesystem::path(ServerProgram("kafka/version")).parent_path().string() + "/libs/*";
     return "java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-           " -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info -cp '" + libs + "'";
+           " -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info -cp '" +
+           libs + "'";
   }
   std::string Directory(int broker) const { return directory_.path() + "/" + std::to_string(broker); }
 
-  std::string Addresses(int Ports::*port) const {
+  std::string Addresses(int Ports::* port) const {
     std::string out;
     for (const Ports& ports : ports_) out += (out.empty() ? "127.0.0.1:" : ",127.0.0.1:") + std::to_string(ports.*port);
     return out;
@@ -68,18 +71,22 @@ class KafkaServer {
       voters += (i == 0 ? "" : ",") + std::to_string(i + 1) + "@127.0.0.1:" + std::to_string(ports_[At(i)].controller);
     }
     const std::string file = Directory(broker) + "/server.properties";
-    std::ofstream(file) << "process.roles=broker,controller\nnode.id=" << broker + 1
-                        << "\ncontroller.quorum.voters=" << voters << "\nlisteners=" << plain << "," << sasl
-                        << ",CONTROLLER://127.0.0.1:" << ports.controller << "\nadvertised.listeners=" << plain << "," << sasl
-                        << "\ncontroller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n"
-                           "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT\n"
-                           "sasl.enabled.mechanisms=PLAIN\n"
-                           "listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain."
-                           "PlainLoginModule required user_saker=\"secret\";\n"
-                           "log.dirs=" << Directory(broker) << "/data\n"
-                           "auto.create.topics.enable=false\nlog.cleaner.enable=false\nnum.network.threads=2\n"
-                           "num.io.threads=2\nbroker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n"
-                           "controlled.shutdown.enable=false\n" << settings;
+    std::ofstream(file)
+        << "process.roles=broker,controller\nnode.id=" << broker + 1 << "\ncontroller.quorum.voters=" << voters
+        << "\nlisteners=" << plain << "," << sasl << ",CONTROLLER://127.0.0.1:" << ports.controller
+        << "\nadvertised.listeners=" << plain << "," << sasl
+        << "\ncontroller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n"
+           "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT\n"
+           "sasl.enabled.mechanisms=PLAIN\n"
+           "listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain."
+           "PlainLoginModule required user_saker=\"secret\";\n"
+           "log.dirs="
+        << Directory(broker)
+        << "/data\n"
+           "auto.create.topics.enable=false\nlog.cleaner.enable=false\nnum.network.threads=2\n"
+           "num.io.threads=2\nbroker.heartbeat.interval.ms=500\nbroker.session.timeout.ms=3000\n"
+           "controlled.shutdown.enable=false\n"
+        << settings;
     const std::string format = Java() + " kafka.tools.StorageTool format -t c2FrZXItdGVzdC1rYWZrYQ -c " + file + " >>" +
                                directory_.path() + "/tools.log 2>&1";
     if (std::system(format.c_str()) != 0) throw std::runtime_error("Kafka's storage can't be formatted: " + format);
@@ -93,7 +100,8 @@ class KafkaServer {
     for (const auto& process : processes_) process->Start([] { return true; });
     for (int i = 0; i < count(); ++i) {
       for (int attempt = 0; !Started(i, 0); ++attempt) {
-        if (attempt > 3000 || !processes_[At(i)]->alive()) throw std::runtime_error("Kafka isn't ready: see " + LogFile(i));
+        if (attempt > 3000 || !processes_[At(i)]->alive())
+          throw std::runtime_error("Kafka isn't ready: see " + LogFile(i));
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
       }
     }
