@@ -1,5 +1,6 @@
-// For tests: a TCP server between an S3 client and its server, that does to the next requests what the test says: answers
-// by itself, cuts connections, loses answers. Requests it has no fault for pass through. A connection serves one request.
+// For tests: a TCP server between an S3 client and its server, that does to the next requests what the test says:
+// answers by itself, cuts connections, loses answers. Requests it has no fault for pass through. A connection serves
+// one request.
 #pragma once
 
 #include <arpa/inet.h>
@@ -21,7 +22,8 @@ namespace saker {
 
 class FaultyProxy {
  public:
-  // Given the client's connection, the request (head and body), and how to pass it on: returns the server's whole answer.
+  // Given the client's connection, the request (head and body), and how to pass it on: returns the server's whole
+  // answer.
   using Forward = std::function<std::string()>;
   using Fault = std::function<void(int client, const std::string& request, const Forward& forward)>;
 
@@ -68,17 +70,21 @@ class FaultyProxy {
     }
   }
   static std::string Http(const std::string& status, const std::string& body, const std::string& headers = "") {
-    return "HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\nConnection: close\r\n" + headers +
-           "\r\n" + body;
+    return "HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\nConnection: close\r\n" +
+           headers + "\r\n" + body;
   }
 
   // ---- faults
+  static Fault Pass() {  // none: for those before the one that counts
+    return [](int client, const std::string&, const Forward& forward) { Send(client, forward()); };
+  }
   static Fault Answer(std::string answer) {
     const auto shared = std::make_shared<const std::string>(std::move(answer));  // faults are copied
     return [shared](int client, const std::string&, const Forward&) { Send(client, *shared); };
   }
   static Fault Error(const std::string& status, const std::string& code) {
-    return Answer(Http(status, "<?xml version=\"1.0\"?><Error><Code>" + code + "</Code><Message>as the test wants</Message></Error>"));
+    return Answer(Http(
+        status, "<?xml version=\"1.0\"?><Error><Code>" + code + "</Code><Message>as the test wants</Message></Error>"));
   }
   // Closes without an answer, having passed the request on or not.
   static Fault Close() {
@@ -88,7 +94,8 @@ class FaultyProxy {
     return [](int, const std::string&, const Forward& forward) { (void)forward(); };
   }
   static Fault CutAnswer(size_t bytes) {
-    return [bytes](int client, const std::string&, const Forward& forward) { Send(client, forward().substr(0, bytes)); };
+    return
+        [bytes](int client, const std::string&, const Forward& forward) { Send(client, forward().substr(0, bytes)); };
   }
 
  private:
@@ -151,7 +158,8 @@ class FaultyProxy {
     if (::connect(server, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
       Send(server, request);
       std::vector<char> buffer(1 << 16);
-      for (ssize_t n; (n = ::recv(server, buffer.data(), buffer.size(), 0)) > 0;) answer.append(buffer.data(), static_cast<size_t>(n));
+      for (ssize_t n; (n = ::recv(server, buffer.data(), buffer.size(), 0)) > 0;)
+        answer.append(buffer.data(), static_cast<size_t>(n));
     }
     ::close(server);
     return answer;

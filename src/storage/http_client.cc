@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <csignal>
 #include <mutex>
 
 #include "base/clock.h"
@@ -21,12 +22,18 @@ constexpr int64_t kMaxPollMs = 500;
 
 void StartCurl() {
   static std::once_flag once;
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+  std::call_once(once, [] {
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    // OpenSSL writes to connections that the server has closed: an error will do.
+    struct sigaction action{};
+    if (::sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
+  });
 }
 
 std::string LowerCase(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
 }
 
@@ -115,8 +122,8 @@ class Transfer {
   }
   void AddHeader(const char* header) { headers_ = curl_slist_append(headers_, header); }
 
-  // POSTFIELDS under another method's name: curl sends from our memory, and can send again if a connection that was kept
-  // turns out to be closed.
+  // POSTFIELDS under another method's name: curl sends from our memory, and can send again if a connection that was
+  // kept turns out to be closed.
   void PrepareMethod() {
     if (exchange_->method == "GET") {
       Set(CURLOPT_HTTPGET, 1L);
@@ -139,12 +146,10 @@ class Transfer {
     switch (code) {
       case CURLE_COULDNT_RESOLVE_HOST:
       case CURLE_COULDNT_CONNECT:
-      case CURLE_URL_MALFORMAT:
-        return HttpFailure::kConnect;
+      case CURLE_URL_MALFORMAT: return HttpFailure::kConnect;
       case CURLE_PEER_FAILED_VERIFICATION:
       case CURLE_SSL_CACERT_BADFILE:
-      case CURLE_SSL_ISSUER_ERROR:
-        return HttpFailure::kCertificate;
+      case CURLE_SSL_ISSUER_ERROR: return HttpFailure::kCertificate;
       case CURLE_OPERATION_TIMEDOUT: return HttpFailure::kTimeout;
       default: return HttpFailure::kBroken;
     }
@@ -269,7 +274,8 @@ class HttpClient::Connections {
           next_us = std::min(next_us, running[i++]->NextCheckUs(settings.stall_timeout));
         }
       }
-      if (!running.empty()) curl_multi_poll(multi_, nullptr, 0, static_cast<int>((next_us - now_us) / 1000 + 1), nullptr);
+      if (!running.empty())
+        curl_multi_poll(multi_, nullptr, 0, static_cast<int>((next_us - now_us) / 1000 + 1), nullptr);
     }
   }
 
@@ -284,8 +290,9 @@ class HttpClient::Connections {
     int left = 0;
     while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
-      const auto at = std::find_if(running.begin(), running.end(),
-                                   [message](const auto& transfer) { return transfer->easy() == message->easy_handle; });
+      const auto at = std::find_if(running.begin(), running.end(), [message](const auto& transfer) {
+        return transfer->easy() == message->easy_handle;
+      });
       if (at == running.end()) continue;
       (*at)->Finish(message->data.result);
       Remove(running, static_cast<size_t>(at - running.begin()));

@@ -1,7 +1,9 @@
-// HTTP/1.1 requests with connections kept alive between them, over libcurl. One request, or several side by side, run on
-// the calling thread, which blocks until all have ended. Redirects are not followed, proxies not used.
+// HTTP/1.1 requests with connections kept alive between them, over libcurl. One request, or several side by side, run
+// on the calling thread, which blocks until all have ended. Redirects are not followed, proxies not used. SIGPIPE is
+// ignored from the first client on, unless the process has a handler of its own.
 //
-// Thread-safe. Each thread that is inside Perform has a set of connections of its own; they are kept for the next caller.
+// Thread-safe. Each thread that is inside Perform has a set of connections of its own; they are kept for the next
+// caller.
 #pragma once
 
 #include <chrono>
@@ -26,13 +28,13 @@ struct HttpSettings {
 };
 
 enum class HttpFailure {
-  kNone,          // there is an answer, whatever its status
-  kConnect,       // nothing was sent: name not found, refused, no route
-  kCertificate,   // nothing was sent: the server's certificate isn't trusted
-  kBroken,        // the connection ended before the whole answer was there: the request may have been carried out
-  kTimeout,       // no byte moved for too long, or the deadline passed: it may have been carried out
-  kAnswerTooLong, // or its headers
-  kSink,          // `sink` refused bytes
+  kNone,           // there is an answer, whatever its status
+  kConnect,        // nothing was sent: name not found, refused, no route
+  kCertificate,    // nothing was sent: the server's certificate isn't trusted
+  kBroken,         // the connection ended before the whole answer was there: the request may have been carried out
+  kTimeout,        // no byte moved for too long, or the deadline passed: it may have been carried out
+  kAnswerTooLong,  // or its headers
+  kSink,           // `sink` refused bytes
 };
 
 // A request and what came of it.

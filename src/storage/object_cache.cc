@@ -76,8 +76,9 @@ Status ObjectCache::TakeUp(const std::string& store_id) {
   for (const std::string& name : names) {
     const std::string path = directory_ + "/" + name;
     const auto parsed = ParseFileName(name);
-    struct stat info {};
-    const bool whole = parsed && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_size == parsed->bytes;
+    struct stat info{};
+    const bool whole =
+        parsed && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_size == parsed->bytes;
     if (whole) {
       by_age.emplace_back(static_cast<int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec, name);
     } else if (parsed || name.starts_with(kTemporary)) {
@@ -106,7 +107,8 @@ Status ObjectCache::CheckOwner(const std::string& store_id, std::vector<std::str
     if (ParseFileName(name) || name.starts_with(kTemporary)) RETURN_IF_ERROR(RemoveFile(directory_ + "/" + name));
   }
   files.clear();
-  ASSIGN_OR_RETURN(const File file, File::Open(directory_ + "/" + std::string(kTemporary) + kOwnerFile, O_RDWR | O_CREAT | O_TRUNC));
+  ASSIGN_OR_RETURN(const File file,
+                   File::Open(directory_ + "/" + std::string(kTemporary) + kOwnerFile, O_RDWR | O_CREAT | O_TRUNC));
   RETURN_IF_ERROR(file.WriteAt(store_id, 0));
   return RenameFile(file.path(), path);
 }
@@ -192,8 +194,10 @@ Result<ObjectCache::Mapping> ObjectCache::FetchNew(const std::string& key, const
   Status fetched = FetchInto(file, fetch, reserved);
   if (fetched.code() == ErrorCode::kDiskLimitExceeded && SpareUnmapped()) fetched = FetchInto(file, fetch, reserved);
   if (fetched.code() == ErrorCode::kDiskLimitExceeded) {
-    fetched = {fetched.code(), fmt::format("object {} can't be fetched into the cache: {}; make room on the disk of {}, or give "
-                                           "the cache another directory", name, fetched.message(), directory_)};
+    fetched = {fetched.code(),
+               fmt::format("object {} can't be fetched into the cache: {}; make room on the disk of {}, or give "
+                           "the cache another directory",
+                           name, fetched.message(), directory_)};
   }
   Result<Mapping> mapping = fetched.ok() ? Keep(key, name, file, flight) : Result<Mapping>(fetched);
   {

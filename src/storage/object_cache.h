@@ -1,6 +1,6 @@
-// Objects of a remote store as files of a local directory, to be mapped. Bounded in bytes: what was used longest ago goes
-// first, what nobody has mapped before what somebody has. A mapped object stays whole after its file went, and is shared
-// with whoever maps it again.
+// Objects of a remote store as files of a local directory, to be mapped. Bounded in bytes: what was used longest ago
+// goes first, what nobody has mapped before what somebody has. A mapped object stays whole after its file went, and is
+// shared with whoever maps it again.
 //
 // Files outlive the process: a later one takes them up, after checking what it can (size and CRC-32C are in the file's
 // name), if they belong to the same store. Torn and foreign ones are removed.
@@ -33,7 +33,8 @@ class ObjectCache {
   // Calls reserve(size) once it knows the object's size, then writes the object into the file.
   using Reserve = std::function<Status(int64_t)>;
   using Fetch = std::function<Status(const File& file, const Reserve& reserve)>;
-  // Fails as `fetch` does; kDiskLimitExceeded naming the directory when its disk is full even without what can be spared.
+  // Fails as `fetch` does; kDiskLimitExceeded naming the directory when its disk is full even without what can be
+  // spared.
   Result<std::shared_ptr<const MappedObject>> Map(const std::string& name, const Fetch& fetch);
 
   // The object has changed or is gone: the next Map() fetches it. What is mapped stays as it is.
@@ -70,7 +71,8 @@ class ObjectCache {
 
   Status TakeUp(const std::string& store_id);
   Status CheckOwner(const std::string& store_id, std::vector<std::string>& files) const;
-  Result<Mapping> Load(const std::string& key, const std::string& name, const Kept& kept, const Fetch& fetch, Flight& flight);
+  Result<Mapping> Load(const std::string& key, const std::string& name, const Kept& kept, const Fetch& fetch,
+                       Flight& flight);
   Mapping OpenKept(const std::string& key, const std::string& name, const Kept& kept);
   Result<Mapping> FetchNew(const std::string& key, const std::string& name, const Fetch& fetch, Flight& flight);
   Status FetchInto(const File& file, const Fetch& fetch, int64_t& reserved);
@@ -91,8 +93,8 @@ class ObjectCache {
   CondVar flight_done_;
   std::unordered_map<std::string, Entry> entries_ GUARDED_BY(mutex_);  // by the hash of the name
   std::list<std::string> used_ GUARDED_BY(mutex_);                     // keys of files, the last used first
-  int64_t bytes_ GUARDED_BY(mutex_) = 0;     // of files
-  int64_t reserved_ GUARDED_BY(mutex_) = 0;  // of fetches going on
+  int64_t bytes_ GUARDED_BY(mutex_) = 0;                               // of files
+  int64_t reserved_ GUARDED_BY(mutex_) = 0;                            // of fetches going on
   uint64_t next_temporary_ GUARDED_BY(mutex_) = 0;
 };
 

@@ -203,7 +203,8 @@ TEST_F(ObjectCacheTest, AFullDiskIsNamedAfterWhatCouldBeSpared) {
   });
   EXPECT_EQ(Content("a", "fits now"), "fits now");
   EXPECT_FALSE(fs::exists(spare));
-  TEST_SetFileFault([](FileOperation operation, const std::string&) { return operation == FileOperation::kWrite ? ENOSPC : 0; });
+  TEST_SetFileFault(
+      [](FileOperation operation, const std::string&) { return operation == FileOperation::kWrite ? ENOSPC : 0; });
   const auto full = Map("b", "b");
   EXPECT_EQ(full.status().code(), ErrorCode::kDiskLimitExceeded);
   EXPECT_NE(full.status().message().find(directory_), std::string::npos) << full.status().ToString();

@@ -16,11 +16,11 @@
 namespace saker {
 namespace {
 
-constexpr int64_t kMaxGetBytes = int64_t{4} << 30;   // in memory at once; what is larger is mapped
+constexpr int64_t kMaxGetBytes = int64_t{4} << 30;  // in memory at once; what is larger is mapped
 constexpr int64_t kMaxObjectBytes = int64_t{5} << 40;
-constexpr int64_t kMaxXmlBytes = 16 << 20;           // of a page of 1,000 keys, each at most 1,024 bytes
+constexpr int64_t kMaxXmlBytes = 16 << 20;  // of a page of 1,000 keys, each at most 1,024 bytes
 constexpr int kMaxPages = 100'000;
-constexpr int kMaxDownloads = 3;                     // each but the last met another version of the object on its way
+constexpr int kMaxDownloads = 3;  // each but the last met another version of the object on its way
 constexpr std::string_view kNonceHeader = "x-amz-meta-saker-put";
 // Begins with a dot, as no object's name may.
 constexpr std::string_view kStoreIdName = ".saker/store";
@@ -65,11 +65,17 @@ std::optional<ContentRange> ParseContentRange(std::string_view text) {
 Status HasRange(const HttpExchange& http, int64_t offset, int64_t length) {
   if (http.status != 206) return IsWhole(http);
   const auto range = ParseContentRange(http.Header("content-range"));
-  if (!range) return {ErrorCode::kIoFailed, fmt::format("its range \"{}\" can't be read", http.Header("content-range"))};
+  if (!range)
+    return {ErrorCode::kIoFailed, fmt::format("its range \"{}\" can't be read", http.Header("content-range"))};
   const int64_t want = std::min(length, range->total - offset);
   if (range->first == offset && http.answer_bytes == want) return {};
   return {ErrorCode::kIoFailed, fmt::format("asked for {} bytes at {}, it answered with {} bytes, \"{}\"", want, offset,
                                             http.answer_bytes, http.Header("content-range"))};
+}
+
+bool EndsWithDots(std::string_view prefix) {
+  const std::string_view last = prefix.substr(prefix.find_last_of('/') + 1);
+  return last == "." || last == "..";
 }
 
 bool IsBeyondTheEnd(const S3Call& call) { return call.http.status == 416 && call.code == "InvalidRange"; }
@@ -116,8 +122,9 @@ Status S3Bucket::CreateBucket() const {
   S3Call call;
   call.action = "create bucket";
   call.method = "PUT";
-  const std::string body = fmt::format(
-      "<CreateBucketConfiguration><LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>", settings_.region);
+  const std::string body =
+      fmt::format("<CreateBucketConfiguration><LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>",
+                  settings_.region);
   if (settings_.region != "us-east-1") call.body = body;  // AWS has no name for its first region here
   const Status created = client_->Do(call);
   // Another process of the cluster may start at the same moment.
@@ -125,8 +132,8 @@ Status S3Bucket::CreateBucket() const {
   return there ? Status() : created;
 }
 
-// The catalog's order and the generations of a cluster hang on put-if-absent (one winner each). An object that is put so
-// anew by each start tells whether the server knows what If-None-Match means; what it holds is the store's identity.
+// The catalog's order and the generations of a cluster hang on put-if-absent (one winner each). An object that is put
+// so anew by each start tells whether the server knows what If-None-Match means; what it holds is the store's identity.
 Status S3Bucket::CheckConditionalWrites() {
   const std::string name(kStoreIdName);
   for (int i = 0; i < 2; ++i) {
@@ -140,9 +147,10 @@ Status S3Bucket::CheckConditionalWrites() {
     if (!put.ok() && put.code() != ErrorCode::kUnimplemented) return put;
     if (i == 0 && put.ok()) continue;  // it was absent, or seems so: now it isn't
     return {ErrorCode::kUnimplemented,
-            fmt::format("{}: the server does not honour If-None-Match: * (put {} twice: {}). Without it two leaders could both "
-                        "believe to be the first; use a server that does, as AWS S3, MinIO and versitygw 1.8 do",
-                        client_->where(), call.key, put.ok() ? "both times it succeeded" : put.message())};
+            fmt::format(
+                "{}: the server does not honour If-None-Match: * (put {} twice: {}). Without it two leaders could both "
+                "believe to be the first; use a server that does, as AWS S3, MinIO and versitygw 1.8 do",
+                client_->where(), call.key, put.ok() ? "both times it succeeded" : put.message())};
   }
   ASSIGN_OR_RETURN(store_id_, GetRange(name, 0, kMaxStoreIdBytes));
   return {};
@@ -166,7 +174,8 @@ Result<int> S3Bucket::AbortUploadsBefore(int64_t unix_ms) const {
     call.action = "list uploads";
     call.method = "GET";
     call.query = {{"uploads", ""}, {"prefix", key_prefix_}, {"encoding-type", "url"}};
-    if (!key_marker.empty()) call.query.insert(call.query.end(), {{"key-marker", key_marker}, {"upload-id-marker", id_marker}});
+    if (!key_marker.empty())
+      call.query.insert(call.query.end(), {{"key-marker", key_marker}, {"upload-id-marker", id_marker}});
     call.max_answer_bytes = kMaxXmlBytes;
     call.xml_answer = true;
     S3UploadPage page;
@@ -197,8 +206,8 @@ Status S3Bucket::Put(const std::string& name, std::string_view bytes) const {
   return client_->Do(call);
 }
 
-// If an answer is lost, the next attempt finds the object there, and it may be our own: each carries a nonce of its call.
-// libcurl, too, sends again by itself when a kept connection turns out to be closed.
+// If an answer is lost, the next attempt finds the object there, and it may be our own: each carries a nonce of its
+// call. libcurl, too, sends again by itself when a kept connection turns out to be closed.
 Status S3Bucket::PutIfAbsent(const std::string& name, std::string_view bytes) const {
   S3Call call = Call("put if absent", "PUT", name);
   const std::string nonce = RandomId();
@@ -284,8 +293,8 @@ Status S3Bucket::Delete(const std::string& name) const {
 
 S3Call S3Bucket::RangeCall(const std::string& name, int64_t offset, int64_t length) const {
   S3Call call = Call("get", "GET", name);
-  const int64_t last = offset > std::numeric_limits<int64_t>::max() - length ? std::numeric_limits<int64_t>::max()
-                                                                              : offset + length - 1;
+  const int64_t last =
+      offset > std::numeric_limits<int64_t>::max() - length ? std::numeric_limits<int64_t>::max() : offset + length - 1;
   call.headers = {{"range", fmt::format("bytes={}-{}", offset, last)}};
   call.max_answer_bytes = std::min(length, kMaxGetBytes);
   call.accept = [offset, length](const HttpExchange& http) { return HasRange(http, offset, length); };
@@ -301,7 +310,8 @@ Result<std::string> S3Bucket::Get(const std::string& name) const {
 }
 
 Result<std::string> S3Bucket::GetRange(const std::string& name, int64_t offset, int64_t length) const {
-  S3Call call = RangeCall(name, offset, std::max<int64_t>(length, 1));  // no range is empty: one byte tells if it is there
+  S3Call call =
+      RangeCall(name, offset, std::max<int64_t>(length, 1));  // no range is empty: one byte tells if it is there
   const Status got = client_->Do(call);
   if (IsBeyondTheEnd(call)) return std::string();
   RETURN_IF_ERROR(got);
@@ -311,7 +321,8 @@ Result<std::string> S3Bucket::GetRange(const std::string& name, int64_t offset, 
   return call.http.answer.substr(static_cast<size_t>(offset), static_cast<size_t>(length));
 }
 
-Status S3Bucket::Download(const std::string& name, const File& file, const std::function<Status(int64_t)>& reserve) const {
+Status S3Bucket::Download(const std::string& name, const File& file,
+                          const std::function<Status(int64_t)>& reserve) const {
   Status downloaded;
   for (int i = 0; i < kMaxDownloads; ++i) {
     downloaded = DownloadOnce(name, file, reserve);
@@ -348,7 +359,8 @@ Status S3Bucket::DownloadOnce(const std::string& name, const File& file,
     RETURN_IF_ERROR(client_->DoAll(calls));
     for (const S3Call& call : calls) {
       if (call.http.status != 206) {
-        return {ErrorCode::kIoFailed, fmt::format("{}: get {} failed: the server knows ranges only sometimes", client_->where(), name)};
+        return {ErrorCode::kIoFailed,
+                fmt::format("{}: get {} failed: the server knows ranges only sometimes", client_->where(), name)};
       }
     }
   }
@@ -356,13 +368,15 @@ Status S3Bucket::DownloadOnce(const std::string& name, const File& file,
 }
 
 Result<std::vector<ObjectInfo>> S3Bucket::List(const std::string& prefix) const {
+  // MinIO refuses "." and ".." as the last part, though a name may begin so ("..x"): ask for more.
+  const std::string asked = KeyOf(EndsWithDots(prefix) ? prefix.substr(0, prefix.find_last_of('/') + 1) : prefix);
   std::vector<ObjectInfo> found;
   std::string token;
   for (int i = 0; i < kMaxPages; ++i) {
     S3Call call;
     call.action = "list";
     call.method = "GET";
-    call.query = {{"list-type", "2"}, {"encoding-type", "url"}, {"prefix", KeyOf(prefix)}};
+    call.query = {{"list-type", "2"}, {"encoding-type", "url"}, {"prefix", asked}};
     if (!token.empty()) call.query.emplace_back("continuation-token", token);
     call.max_answer_bytes = kMaxXmlBytes;
     call.xml_answer = true;
@@ -385,7 +399,8 @@ Result<std::vector<ObjectInfo>> S3Bucket::List(const std::string& prefix) const 
     if (page.next_token == token) break;
     token = std::move(page.next_token);
   }
-  return Status(ErrorCode::kIoFailed, fmt::format("{}: list {} failed: the server's list has no end", client_->where(), prefix));
+  return Status(ErrorCode::kIoFailed,
+                fmt::format("{}: list {} failed: the server's list has no end", client_->where(), prefix));
 }
 
 }  // namespace saker

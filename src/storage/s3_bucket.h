@@ -1,5 +1,5 @@
-// Objects of a bucket by their names: what the store and its writers share. Reading and writing whole objects and parts of
-// them; nothing is cached.
+// Objects of a bucket by their names: what the store and its writers share. Reading and writing whole objects and parts
+// of them; nothing is cached.
 //
 // Thread-safe; calls block.
 #pragma once

@@ -17,9 +17,10 @@ namespace {
 constexpr int64_t kFirstWaitMs = 50;
 constexpr int64_t kLongestWaitMs = 1000;
 constexpr size_t kShownBytes = 300;
-constexpr int kMaxDirectoryConflicts = 6;
+constexpr int kMaxDoubtfulRefusals = 6;  // within about two seconds
 
-// Grows from 50 ms to a second, by chance between half and all of it: clients that failed together don't return together.
+// Grows from 50 ms to a second, by chance between half and all of it: clients that failed together don't return
+// together.
 int64_t WaitMs(int attempt) {
   thread_local std::minstd_rand random{std::random_device{}()};
   const int64_t longest = std::min(kLongestWaitMs, kFirstWaitMs << std::min(attempt - 1, 10));
@@ -39,27 +40,33 @@ bool IsOneOf(std::string_view code, const std::array<std::string_view, N>& codes
 }
 
 bool MeansFull(int status, std::string_view code) {
-  static constexpr std::array<std::string_view, 6> kFull = {
-      "InsufficientStorage", "QuotaExceeded",        "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
-      "InsufficientCapacity", "ServiceQuotaExceeded"};
+  static constexpr std::array<std::string_view, 6> kFull = {"InsufficientStorage",  "QuotaExceeded",
+                                                            "XMinioStorageFull",    "XMinioAdminBucketQuotaExceeded",
+                                                            "InsufficientCapacity", "ServiceQuotaExceeded"};
   return status == 507 || IsOneOf(code, kFull);
 }
 
 // ConditionalRequestConflict: somebody else was writing at the same moment; whether the object is there now, only the
 // next attempt tells.
 bool MayPass(int status, std::string_view code) {
-  static constexpr std::array<std::string_view, 6> kPassing = {"SlowDown",        "RequestTimeout",
-                                                               "InternalError",   "OperationAborted",
+  static constexpr std::array<std::string_view, 6> kPassing = {"SlowDown",           "RequestTimeout",
+                                                               "InternalError",      "OperationAborted",
                                                                "ServiceUnavailable", "ConditionalRequestConflict"};
   return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504 ||
          IsOneOf(code, kPassing);
 }
 
-// A server whose keys are files. versitygw also says so when a directory vanishes, with its last object, under a PUT.
+// A server whose keys are files.
 bool MeansDirectory(std::string_view code) {
   static constexpr std::array<std::string_view, 3> kCodes = {"ExistingObjectIsDirectory", "ObjectParentIsFile",
                                                              "DirectoryObjectContainsData"};
   return IsOneOf(code, kCodes);
+}
+
+// What versitygw (ExistingObjectIsDirectory) and MinIO on a single drive (AccessDenied) also say when a directory
+// vanishes, with its last object, under a PUT.
+bool MayBeARace(const S3Call& call) {
+  return call.method == "PUT" && !call.key.empty() && (MeansDirectory(call.code) || call.code == "AccessDenied");
 }
 
 bool MeansCredentials(int status, std::string_view code) {
@@ -98,7 +105,8 @@ Status CheckSettings(const S3StoreSettings& settings) {
 
 // Headers go into requests as they are.
 bool HasControls(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; });
 }
 
 HttpSettings HttpOf(const S3StoreSettings& settings) {
@@ -109,7 +117,8 @@ HttpSettings HttpOf(const S3StoreSettings& settings) {
 
 Result<std::unique_ptr<S3Client>> S3Client::Create(const S3StoreSettings& settings) {
   RETURN_IF_ERROR(CheckSettings(settings));
-  for (const std::string* value : {&settings.region, &settings.access_key, &settings.secret_key, &settings.session_token}) {
+  for (const std::string* value :
+       {&settings.region, &settings.access_key, &settings.secret_key, &settings.session_token}) {
     if (HasControls(*value)) {
       return Status(ErrorCode::kParameterInvalid,
                     "S3 settings region, access_key, secret_key, session_token must not contain spaces or line breaks");
@@ -125,7 +134,8 @@ Result<std::unique_ptr<S3Client>> S3Client::Create(const S3StoreSettings& settin
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
            c == ':' || c == '[' || c == ']' || c == '_';
   };
-  if (rest.empty() || !std::all_of(rest.begin(), rest.end(), allowed)) return Invalid("endpoint", settings.endpoint, want);
+  if (rest.empty() || !std::all_of(rest.begin(), rest.end(), allowed))
+    return Invalid("endpoint", settings.endpoint, want);
 
   std::unique_ptr<S3Client> client(new S3Client(settings));
   client->scheme_ = scheme;
@@ -154,17 +164,24 @@ Status S3Client::Run(std::span<S3Call> calls, std::chrono::milliseconds total_ti
   for (S3Call& call : calls) pending.push_back(&call);
   // Tries at most max_retries + 1 times.
   for (int attempt = 1;; ++attempt) {
-    int64_t bytes = 0;
-    for (const S3Call& call : calls) bytes += static_cast<int64_t>(call.body.size()) + call.http.answer_bytes;
-    const int64_t allowed_us = std::chrono::microseconds(total_timeout).count() + bytes * 1'000'000 / kHttpSlowestBytesPerSecond;
-    Attempt(pending, start_us + allowed_us);
+    // What bodies and answers take comes on top; the client adds the bodies of this attempt by itself.
+    int64_t sent = 0;
+    int64_t received = 0;
+    for (const S3Call& call : calls) {
+      sent += static_cast<int64_t>(call.body.size());
+      received += call.http.answer_bytes;
+    }
+    const int64_t received_us = received * 1'000'000 / kHttpSlowestBytesPerSecond;
+    const int64_t deadline_us = start_us + std::chrono::microseconds(total_timeout).count() + received_us;
+    const int64_t allowed_us = deadline_us - start_us + sent * 1'000'000 / kHttpSlowestBytesPerSecond;
+    Attempt(pending, deadline_us);
     std::erase_if(pending, [this](S3Call* call) { return !Judge(*call); });
     if (pending.empty()) break;
     const int64_t wait_ms = WaitMs(attempt);
     if (attempt > settings_.max_retries || watch.elapsed_us() + wait_ms * 1000 >= allowed_us) {
       for (S3Call* call : pending) {
-        call->status = {call->status.code(), fmt::format("{}; gave up after {} attempts in {} ms", call->status.message(),
-                                                         attempt, watch.elapsed_ms())};
+        call->status = {call->status.code(), fmt::format("{}; gave up after {} attempts in {} ms",
+                                                         call->status.message(), attempt, watch.elapsed_ms())};
       }
       break;
     }
@@ -229,23 +246,17 @@ bool S3Client::Judge(S3Call& call) const {
 bool S3Client::JudgeFailure(S3Call& call) const {
   const std::string text = Shown(call.http.failure_text);
   switch (call.http.failure) {
-    case HttpFailure::kSink:
-      call.status = call.http.sink_status;
-      return false;
-    case HttpFailure::kAnswerTooLong:
-      call.status = Explained(call, ErrorCode::kIoFailed, text);
-      return false;
+    case HttpFailure::kSink: call.status = call.http.sink_status; return false;
+    case HttpFailure::kAnswerTooLong: call.status = Explained(call, ErrorCode::kIoFailed, text); return false;
     case HttpFailure::kCertificate:
-      call.status = Explained(call, ErrorCode::kServiceUnavailable,
-                              text + ": the server's certificate isn't trusted; set ca_file to the authority that signed it");
+      call.status =
+          Explained(call, ErrorCode::kServiceUnavailable,
+                    text + ": the server's certificate isn't trusted; set ca_file to the authority that signed it");
       return false;
-    case HttpFailure::kConnect:
-      call.status = Explained(call, ErrorCode::kServiceUnavailable, text);
-      return true;
+    case HttpFailure::kConnect: call.status = Explained(call, ErrorCode::kServiceUnavailable, text); return true;
     case HttpFailure::kNone:
     case HttpFailure::kBroken:
-    case HttpFailure::kTimeout:
-      break;
+    case HttpFailure::kTimeout: break;
   }
   call.repeated = true;
   call.status = Explained(call, ErrorCode::kServiceUnavailable, text);
@@ -257,20 +268,24 @@ bool S3Client::JudgeError(S3Call& call) const {
   const S3Error error = ParseS3Error(call.http.answer);
   call.code = error.code;
   const std::string said =
-      error.code.empty() ? fmt::format("HTTP {}{}", http_status, call.http.answer.empty() ? "" : ": " + Shown(call.http.answer))
-                         : fmt::format("{}: {} (HTTP {})", Shown(error.code), Shown(error.message), http_status);
+      error.code.empty()
+          ? fmt::format("HTTP {}{}", http_status, call.http.answer.empty() ? "" : ": " + Shown(call.http.answer))
+          : fmt::format("{}: {} (HTTP {})", Shown(error.code), Shown(error.message), http_status);
   const auto fail = [&](ErrorCode code, const std::string& advice) {
     call.status = Explained(call, code, advice.empty() ? said : said + "; " + advice);
     return false;
   };
-  if (MeansFull(http_status, error.code)) return fail(ErrorCode::kDiskLimitExceeded, "the server has no space left for this bucket");
+  if (MeansFull(http_status, error.code))
+    return fail(ErrorCode::kDiskLimitExceeded, "the server has no space left for this bucket");
   const std::string region = !error.region.empty() ? error.region : call.http.Header("x-amz-bucket-region");
   const bool elsewhere = http_status == 301 || http_status == 307 || http_status == 308 ||
-                         error.code == "AuthorizationHeaderMalformed" || error.code == "IllegalLocationConstraintException";
+                         error.code == "AuthorizationHeaderMalformed" ||
+                         error.code == "IllegalLocationConstraintException";
   if (elsewhere) {
     return fail(ErrorCode::kParameterInvalid,
                 region.empty() ? fmt::format("check endpoint and region (now {})", settings_.region)
-                               : fmt::format("set region to {} (now {}) and endpoint to that region's", Shown(region), settings_.region));
+                               : fmt::format("set region to {} (now {}) and endpoint to that region's", Shown(region),
+                                             settings_.region));
   }
   if (error.code == "RequestTimeTooSkewed") {
     return fail(ErrorCode::kServiceUnavailable,
@@ -278,8 +293,7 @@ bool S3Client::JudgeError(S3Call& call) const {
                             Shown(call.http.Header("date"))));
   }
   if (error.code == "NoSuchBucket") {
-    return fail(ErrorCode::kParameterInvalid,
-                fmt::format("create bucket {}, or set create_bucket", settings_.bucket));
+    return fail(ErrorCode::kParameterInvalid, fmt::format("create bucket {}, or set create_bucket", settings_.bucket));
   }
   if (error.code == "NoSuchKey") return fail(ErrorCode::kIoKeyNotFound, "");
   if (http_status == 412) return fail(ErrorCode::kConflict, "");
@@ -290,15 +304,17 @@ bool S3Client::JudgeError(S3Call& call) const {
   }
   if (MeansDirectory(error.code)) {
     fail(ErrorCode::kParameterInvalid, "on this server an object's name may not be the directory of another's");
-    return ++call.directory_conflicts < kMaxDirectoryConflicts;
+  } else if (MeansCredentials(http_status, error.code)) {
+    fail(
+        ErrorCode::kPrivilegeNotPermitted,
+        "check access_key and secret_key, that they may read, write, list and delete in this bucket, and for temporary "
+        "ones session_token and their expiry");
+  } else {
+    const bool unknown = http_status == 501 || error.code == "NotImplemented";
+    fail(unknown ? ErrorCode::kUnimplemented : ErrorCode::kIoFailed,
+         error.code.empty() ? "this isn't an answer of S3: check endpoint" : "");
   }
-  if (MeansCredentials(http_status, error.code)) {
-    return fail(ErrorCode::kPrivilegeNotPermitted,
-                "check access_key and secret_key, that they may read, write, list and delete in this bucket, and for "
-                "temporary ones session_token and their expiry");
-  }
-  if (http_status == 501 || error.code == "NotImplemented") return fail(ErrorCode::kUnimplemented, "");
-  return fail(ErrorCode::kIoFailed, error.code.empty() ? "this isn't an answer of S3: check endpoint" : "");
+  return MayBeARace(call) && ++call.doubtful_refusals < kMaxDoubtfulRefusals;
 }
 
 }  // namespace saker

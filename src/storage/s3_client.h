@@ -23,22 +23,22 @@ struct S3Call {
   // ---- the request
   std::string_view action;  // for messages: "put"
   std::string method;
-  std::string key;          // empty: the bucket itself
+  std::string key;  // empty: the bucket itself
   S3Fields query;
-  S3Fields headers;         // names in lower case
+  S3Fields headers;  // names in lower case
   std::string_view body;
   int64_t max_answer_bytes = 64 << 10;
   std::function<Status(int64_t, std::string_view)> sink;  // as HttpExchange's; after a failure it begins at 0 again
-  bool xml_answer = false;  // of a 2xx status, too: then an error in it counts as one
+  bool xml_answer = false;                                // of a 2xx status, too: then an error in it counts as one
   // Whether a 2xx answer is what was asked for; if not, it is asked again. May be empty.
   std::function<Status(const HttpExchange&)> accept;
 
   // ---- the outcome
   Status status;
-  std::string code;         // S3's name of the error: "NoSuchKey"; empty if it gave none
-  HttpExchange http;        // the last attempt
-  bool repeated = false;    // an earlier attempt may have been carried out
-  int directory_conflicts = 0;  // answers that the key is a directory of others, or below another
+  std::string code;           // S3's name of the error: "NoSuchKey"; empty if it gave none
+  HttpExchange http;          // the last attempt
+  bool repeated = false;      // an earlier attempt may have been carried out
+  int doubtful_refusals = 0;  // answers that look final, but may come from a race on the server
 };
 
 class S3Client {

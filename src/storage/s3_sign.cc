@@ -100,11 +100,11 @@ void SignS3Request(S3Request& request, const S3Credentials& credentials, const s
   const std::string scope = fmt::format("{}/{}/s3/aws4_request", day, region);
   const std::string to_sign =
       fmt::format("AWS4-HMAC-SHA256\n{}\n{}\n{}", date, scope, Sha256Hex(CanonicalRequest(request)));
-  const std::string key =
-      Hmac(Hmac(Hmac(Hmac("AWS4" + credentials.secret_key, day), region), "s3"), "aws4_request");
+  const std::string key = Hmac(Hmac(Hmac(Hmac("AWS4" + credentials.secret_key, day), region), "s3"), "aws4_request");
   request.headers.emplace_back(
-      "authorization", fmt::format("AWS4-HMAC-SHA256 Credential={}/{},SignedHeaders={},Signature={}",
-                                   credentials.access_key, scope, SignedHeaders(request.headers), Hex(Hmac(key, to_sign))));
+      "authorization",
+      fmt::format("AWS4-HMAC-SHA256 Credential={}/{},SignedHeaders={},Signature={}", credentials.access_key, scope,
+                  SignedHeaders(request.headers), Hex(Hmac(key, to_sign))));
 }
 
 }  // namespace saker

@@ -20,9 +20,9 @@ using S3Fields = std::vector<std::pair<std::string, std::string>>;
 
 struct S3Request {
   std::string method;
-  std::string path;   // begins with a slash; not encoded
-  S3Fields query;     // not encoded
-  S3Fields headers;   // names in lower case, "host" among them; all of them are signed
+  std::string path;            // begins with a slash; not encoded
+  S3Fields query;              // not encoded
+  S3Fields headers;            // names in lower case, "host" among them; all of them are signed
   std::string payload_sha256;  // hexadecimal
 };
 
@@ -32,8 +32,9 @@ std::string UriEncode(std::string_view text, bool keep_slashes = false);
 std::string CanonicalQuery(const S3Fields& query);
 std::string Sha256Hex(std::string_view bytes);
 
-// Adds x-amz-date, x-amz-content-sha256, x-amz-security-token and authorization to the headers. The request must be sent
-// as it is: any server refuses it 15 minutes later.
-void SignS3Request(S3Request& request, const S3Credentials& credentials, const std::string& region, int64_t unix_seconds);
+// Adds x-amz-date, x-amz-content-sha256, x-amz-security-token and authorization to the headers. The request must be
+// sent as it is: any server refuses it 15 minutes later.
+void SignS3Request(S3Request& request, const S3Credentials& credentials, const std::string& region,
+                   int64_t unix_seconds);
 
 }  // namespace saker

@@ -27,8 +27,8 @@ std::string Signed(S3Request request) {
 }
 
 std::string Authorization(const std::string& headers, const std::string& signature) {
-  return "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=" + headers +
-         ",Signature=" + signature;
+  return "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=" +
+         headers + ",Signature=" + signature;
 }
 
 TEST(S3SignTest, GetWithRange) {
@@ -66,7 +66,8 @@ TEST(S3SignTest, AddsWhatItSigns) {
   SignS3Request(request, {"id", "key", "token"}, "eu-west-1", kExampleTime);
   EXPECT_EQ(Header(request, "x-amz-date"), "20130524T000000Z");
   EXPECT_EQ(Header(request, "x-amz-security-token"), "token");
-  EXPECT_EQ(Header(request, "x-amz-content-sha256"), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(Header(request, "x-amz-content-sha256"),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_NE(Header(request, "authorization").find("x-amz-security-token"), std::string::npos);
 }
 

@@ -12,16 +12,16 @@
 namespace saker {
 namespace {
 
-constexpr size_t kMaxParts = 10'000;                    // S3's limit
-constexpr int64_t kMaxPutBytes = int64_t{5} << 30;      // S3's limit of a single request
+constexpr size_t kMaxParts = 10'000;                // S3's limit
+constexpr int64_t kMaxPutBytes = int64_t{5} << 30;  // S3's limit of a single request
 
 struct Shared {
   std::unique_ptr<S3Bucket> bucket;
   std::unique_ptr<ObjectCache> cache;
 };
 
-// What fits into memory becomes one request with Finish(). More is uploaded as the parts of a multipart upload, several at
-// a time, each time the memory is full.
+// What fits into memory becomes one request with Finish(). More is uploaded as the parts of a multipart upload, several
+// at a time, each time the memory is full.
 class S3Writer final : public ObjectWriter {
  public:
   S3Writer(std::shared_ptr<const Shared> shared, std::string name)
@@ -87,7 +87,8 @@ class S3Writer final : public ObjectWriter {
     }
     if (upload_.etags.size() + parts.size() > kMaxParts) {
       return {ErrorCode::kParameterInvalid,
-              fmt::format("object {} is too large: more than {} parts of {} bytes; raise part_bytes", name_, kMaxParts, part_bytes_)};
+              fmt::format("object {} is too large: more than {} parts of {} bytes; raise part_bytes", name_, kMaxParts,
+                          part_bytes_)};
     }
     RETURN_IF_ERROR(bucket().UploadParts(upload_, parts));
     buffer_.clear();
@@ -139,8 +140,8 @@ class S3Store final : public ObjectStore {
   Result<std::string> GetRange(const std::string& name, int64_t offset, int64_t length) override {
     RETURN_IF_ERROR(CheckObjectName(name));
     if (offset < 0 || length < 0) {
-      return Status(ErrorCode::kParameterInvalid, fmt::format("object {}: offset {} and length {} must not be negative",
-                                                              name, offset, length));
+      return Status(ErrorCode::kParameterInvalid,
+                    fmt::format("object {}: offset {} and length {} must not be negative", name, offset, length));
     }
     return bucket().GetRange(name, offset, length);
   }
@@ -180,14 +181,19 @@ class S3Store final : public ObjectStore {
 
 Result<std::unique_ptr<ObjectStore>> OpenS3Store(const S3StoreSettings& settings) {
   if (settings.cache_directory.empty() || settings.cache_bytes <= 0) {
-    return Status(ErrorCode::kParameterInvalid,
-                  fmt::format("S3 settings cache_directory (\"{}\") and cache_bytes ({}) must name a directory and a positive "
-                              "number of bytes", settings.cache_directory, settings.cache_bytes));
+    return Status(
+        ErrorCode::kParameterInvalid,
+        fmt::format("S3 settings cache_directory (\"{}\") and cache_bytes ({}) must name a directory and a positive "
+                    "number of bytes",
+                    settings.cache_directory, settings.cache_bytes));
   }
-  if (!settings.verify_certificate) LogWarn("the certificate of {} is not verified: anyone in between can read and change everything", settings.endpoint);
+  if (!settings.verify_certificate)
+    LogWarn("the certificate of {} is not verified: anyone in between can read and change everything",
+            settings.endpoint);
   auto shared = std::make_shared<Shared>();
   ASSIGN_OR_RETURN(shared->bucket, S3Bucket::Open(settings));
-  ASSIGN_OR_RETURN(shared->cache, ObjectCache::Open(settings.cache_directory, settings.cache_bytes, shared->bucket->store_id()));
+  ASSIGN_OR_RETURN(shared->cache,
+                   ObjectCache::Open(settings.cache_directory, settings.cache_bytes, shared->bucket->store_id()));
   return std::unique_ptr<ObjectStore>(std::make_unique<S3Store>(std::move(shared)));
 }
 

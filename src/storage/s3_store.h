@@ -1,5 +1,5 @@
-// Objects in a bucket of an S3-compatible server (AWS, MinIO, versitygw …). docs/s3.md says what is asked of the server,
-// which permissions are needed and what each error means.
+// Objects in a bucket of an S3-compatible server (AWS, MinIO, versitygw …). docs/s3.md says what is asked of the
+// server, which permissions are needed and what each error means.
 //
 // What is promised: an acknowledged object is there, whole; PutIfAbsent has one winner, also when answers are lost (a
 // retry recognises its own object). Every call ends within `total_timeout` plus a second for each MiB it moves: trouble
@@ -21,24 +21,24 @@
 namespace saker {
 
 struct S3StoreSettings {
-  std::string endpoint;               // http://host[:port] or https://host[:port]
-  std::string region = "us-east-1";   // MinIO and versitygw: what they were started with
+  std::string endpoint;              // http://host[:port] or https://host[:port]
+  std::string region = "us-east-1";  // MinIO and versitygw: what they were started with
   std::string bucket;
-  std::string prefix;                 // objects are <prefix>/<name>; empty: <name>. A valid object name
+  std::string prefix;  // objects are <prefix>/<name>; empty: <name>. A valid object name
   std::string access_key;
   std::string secret_key;
-  std::string session_token;          // of temporary credentials
-  bool path_style = true;             // endpoint/bucket/key; otherwise bucket.endpoint/key
-  bool create_bucket = false;         // if it isn't there
+  std::string session_token;   // of temporary credentials
+  bool path_style = true;      // endpoint/bucket/key; otherwise bucket.endpoint/key
+  bool create_bucket = false;  // if it isn't there
 
-  std::string ca_file;                // PEM, for a server with a certificate of one's own; empty: the system's
-  bool verify_certificate = true;     // off: anyone in between can read and change everything
+  std::string ca_file;             // PEM, for a server with a certificate of one's own; empty: the system's
+  bool verify_certificate = true;  // off: anyone in between can read and change everything
 
-  std::string cache_directory;        // of this store alone; made if it isn't there
+  std::string cache_directory;              // of this store alone; made if it isn't there
   int64_t cache_bytes = int64_t{10} << 30;  // what is kept there at most; mapped objects stay beyond it while mapped
 
-  int64_t part_bytes = 8 << 20;       // of an upload or a download; 5 MiB … 1 GiB. An object has at most 10,000 parts
-  int parallel_parts = 4;             // at a time, 1 … 16. A writer holds up to part_bytes × parallel_parts in memory
+  int64_t part_bytes = 8 << 20;  // of an upload or a download; 5 MiB … 1 GiB. An object has at most 10,000 parts
+  int parallel_parts = 4;        // at a time, 1 … 16. A writer holds up to part_bytes × parallel_parts in memory
 
   std::chrono::milliseconds connect_timeout{2000};
   std::chrono::milliseconds request_timeout{5000};  // of one attempt: how long no byte may move

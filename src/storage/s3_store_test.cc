@@ -1,4 +1,5 @@
-// The S3 store against real servers, and against a proxy that misbehaves. tests/servers/install.sh s3 installs the servers.
+// The S3 store against real servers, and against a proxy that misbehaves. tests/servers/install.sh s3 installs the
+// servers.
 #include "storage/s3_store.h"
 
 #include <gtest/gtest.h>
@@ -64,7 +65,8 @@ S3StoreSettings SettingsFor(const S3Server& server, const std::string& cache_dir
 
 class S3Fixture final : public ObjectStoreFixture {
  public:
-  explicit S3Fixture(S3Kind kind) : settings_(SettingsFor(ServerOf(kind), directory_.path() + "/cache", RandomPrefix())) {
+  explicit S3Fixture(S3Kind kind)
+      : settings_(SettingsFor(ServerOf(kind), directory_.path() + "/cache", RandomPrefix())) {
     Reopen();
   }
   ObjectStore& store() override { return *store_; }
@@ -92,7 +94,8 @@ class S3StoreTest : public testing::TestWithParam<S3Kind> {
  protected:
   void SetUp() override {
     if (!S3Server::Available(GetParam())) {
-      GTEST_SKIP() << S3Server::ProgramName(GetParam()) << " isn't installed: tests/servers/install.sh s3 puts it there";
+      GTEST_SKIP() << S3Server::ProgramName(GetParam())
+                   << " isn't installed: tests/servers/install.sh s3 puts it there";
     }
   }
 
@@ -119,7 +122,9 @@ class S3StoreTest : public testing::TestWithParam<S3Kind> {
   TemporaryDirectory directory_;
   const std::string prefix_ = RandomPrefix();
 };
-std::string KindName(const testing::TestParamInfo<S3Kind>& info) { return info.param == S3Kind::kMinio ? "Minio" : "VersityGw"; }
+std::string KindName(const testing::TestParamInfo<S3Kind>& info) {
+  return info.param == S3Kind::kMinio ? "Minio" : "VersityGw";
+}
 INSTANTIATE_TEST_SUITE_P(Servers, S3StoreTest, testing::Values(S3Kind::kVersityGw, S3Kind::kMinio), KindName);
 
 // ---- conditional writes
@@ -137,7 +142,8 @@ TEST_P(S3StoreTest, PutIfAbsentRacedBy16ThreadsHasOneWinner) {
     std::vector<std::thread> threads;
     for (int t = 0; t < 16; ++t) {
       threads.emplace_back([&, t] {
-        const Status put = (t % 2 == 0 ? first : second)->PutIfAbsent(name, round % 2 == 0 ? "same" : std::to_string(t));
+        const Status put =
+            (t % 2 == 0 ? first : second)->PutIfAbsent(name, round % 2 == 0 ? "same" : std::to_string(t));
         winners += put.ok();
         losers += put.code() == ErrorCode::kAlreadyExists;
         if (!put.ok() && put.code() != ErrorCode::kAlreadyExists) ADD_FAILURE() << put.ToString();
@@ -170,8 +176,7 @@ TEST_P(S3StoreTest, AServerThatIgnoresConditionsIsRefused) {
   (void)Open(settings);  // makes the bucket
   settings.prefix += "x";
   settings.endpoint = proxy.endpoint();
-  const auto pass = [](int client, const std::string&, const FaultyProxy::Forward& forward) { FaultyProxy::Send(client, forward()); };
-  proxy.Add(pass);  // the bucket's check
+  proxy.Add(FaultyProxy::Pass());  // the bucket's check
   proxy.Add(FaultyProxy::Answer(FaultyProxy::Http("200 OK", "", "ETag: \"x\"\r\n")), 2);
   ExpectRefused(settings, ErrorCode::kUnimplemented, "If-None-Match");
 }
@@ -268,8 +273,7 @@ TEST_P(S3StoreTest, ALostAnswerOfTheLastStepOfAnUpload) {
   const std::string content = Pattern(7'000'000);
   auto writer = store->Create("object");
   ASSERT_TRUE((*writer)->Append(content).ok());
-  const auto pass = [](int client, const std::string&, const FaultyProxy::Forward& forward) { FaultyProxy::Send(client, forward()); };
-  proxy.Add(pass);  // the last part
+  proxy.Add(FaultyProxy::Pass());  // the last part
   proxy.Add(FaultyProxy::LoseAnswer());
   const Status finished = (*writer)->Finish();
   EXPECT_TRUE(finished.ok()) << finished.ToString();
@@ -291,7 +295,8 @@ TEST_P(S3StoreTest, ListsOfManyPages) {
   const auto listed = store->List("many/");
   ASSERT_TRUE(listed.ok()) << listed.status().ToString();
   ASSERT_EQ(listed->size(), static_cast<size_t>(kObjects));
-  EXPECT_TRUE(std::is_sorted(listed->begin(), listed->end(), [](const auto& a, const auto& b) { return a.name < b.name; }));
+  EXPECT_TRUE(
+      std::is_sorted(listed->begin(), listed->end(), [](const auto& a, const auto& b) { return a.name < b.name; }));
 }
 
 // ---- the local copies
@@ -397,7 +402,9 @@ TEST_P(S3StoreTest, KilledAndRestartedDuringPuts) {
   std::mutex mutex;
   std::vector<int> acknowledged;
   std::vector<std::thread> threads;
-  const auto content = [](int i) { return Pattern(static_cast<size_t>(50'000 + i % 7 * 30'000), static_cast<uint32_t>(i)); };
+  const auto content = [](int i) {
+    return Pattern(static_cast<size_t>(50'000 + i % 7 * 30'000), static_cast<uint32_t>(i));
+  };
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&, t] {
       while (!stop) {
@@ -427,7 +434,8 @@ TEST_P(S3StoreTest, KilledAndRestartedDuringPuts) {
   }
   for (const int i : acknowledged) {
     const std::string name = "object/" + std::to_string(i);
-    EXPECT_TRUE(std::any_of(listed->begin(), listed->end(), [&](const auto& object) { return object.name == name; })) << name;
+    EXPECT_TRUE(std::any_of(listed->begin(), listed->end(), [&](const auto& object) { return object.name == name; }))
+        << name;
   }
   EXPECT_GT(acknowledged.size(), 10u);
   std::printf("  %d puts, %zu acknowledged, %zu there\n", next.load(), acknowledged.size(), listed->size());
@@ -457,7 +465,8 @@ TEST_P(S3StoreTest, WrongSettingsAreNamed) {
   wrong.endpoint = "https://127.0.0.1:" + std::to_string(server().port());  // speaks no TLS
   wrong.total_timeout = milliseconds(500);
   ExpectRefused(wrong, ErrorCode::kServiceUnavailable, wrong.endpoint);
-  for (const char* endpoint : {"", "127.0.0.1:9000", "ftp://x", "http://", "http://user:secret@x", "http://x/path", "http://x y"}) {
+  for (const char* endpoint :
+       {"", "127.0.0.1:9000", "ftp://x", "http://", "http://user:secret@x", "http://x/path", "http://x y"}) {
     wrong = Settings();
     wrong.endpoint = endpoint;
     ExpectRefused(wrong, ErrorCode::kParameterInvalid, "endpoint");
@@ -484,6 +493,9 @@ TEST_P(S3StoreTest, Tls) {
     const auto store = Open(settings);
     ASSERT_TRUE(store->Put("object", "over TLS").ok());
     EXPECT_EQ(Content(*store, "object"), "over TLS");
+    own.Kill();  // what it kept open is closed now
+    own.Start();
+    EXPECT_TRUE(store->Put("object", "over TLS").ok());
   }
   settings.ca_file.clear();
   settings.total_timeout = milliseconds(3000);
@@ -502,7 +514,8 @@ TEST_P(S3StoreTest, Throughput) {
     const Stopwatch watch;
     const Status done = work();
     EXPECT_TRUE(done.ok()) << done.ToString();
-    std::printf("  %-22s 64 MiB in %5ld ms: %.0f MiB/s\n", what, watch.elapsed_ms(), 64e3 / static_cast<double>(std::max<int64_t>(1, watch.elapsed_ms())));
+    std::printf("  %-22s 64 MiB in %5ld ms: %.0f MiB/s\n", what, watch.elapsed_ms(),
+                64e3 / static_cast<double>(std::max<int64_t>(1, watch.elapsed_ms())));
   };
   rate("put", [&] { return store->Put("one", content); });
   rate("put in parts", [&] {
@@ -519,7 +532,8 @@ TEST_P(S3StoreTest, Throughput) {
     us.push_back(watch.elapsed_us());
   }
   std::sort(us.begin(), us.end());
-  std::printf("  put of 1 kB            p50 %.1f ms, p99 %.1f ms\n", static_cast<double>(us[50]) / 1e3, static_cast<double>(us[98]) / 1e3);
+  std::printf("  put of 1 kB            p50 %.1f ms, p99 %.1f ms\n", static_cast<double>(us[50]) / 1e3,
+              static_cast<double>(us[98]) / 1e3);
 }
 
 // ---- a server that misbehaves: a proxy before one of the two
@@ -528,7 +542,8 @@ class S3FaultTest : public testing::Test {
  protected:
   void SetUp() override {
     kind_ = S3Server::Available(S3Kind::kVersityGw) ? S3Kind::kVersityGw : S3Kind::kMinio;
-    if (!S3Server::Available(kind_)) GTEST_SKIP() << "no S3 server is installed: tests/servers/install.sh s3 puts them there";
+    if (!S3Server::Available(kind_))
+      GTEST_SKIP() << "no S3 server is installed: tests/servers/install.sh s3 puts them there";
     proxy_ = std::make_unique<FaultyProxy>(ServerOf(kind_).port());
     settings_ = SettingsFor(ServerOf(kind_), directory_.path() + "/cache", RandomPrefix());
     settings_.endpoint = proxy_->endpoint();
@@ -602,30 +617,33 @@ TEST_F(S3FaultTest, GivesUpInTimeAndSaysWhat) {
   const Status got = GetThrough(FaultyProxy::Error("503 Slow Down", "SlowDown"));
   EXPECT_LT(watch.elapsed_ms(), 8000);
   EXPECT_EQ(got.code(), ErrorCode::kServiceUnavailable);
-  for (const std::string& word : {settings_.endpoint, std::string(kBucket), std::string("object"), std::string("SlowDown"),
-                                  std::string("as the test wants"), std::string("503")}) {
+  for (const std::string& word : {settings_.endpoint, std::string(kBucket), std::string("object"),
+                                  std::string("SlowDown"), std::string("as the test wants"), std::string("503")}) {
     EXPECT_NE(got.message().find(word), std::string::npos) << word;
   }
 }
 
 TEST_F(S3FaultTest, ErrorsThatStayAreToldAtOnce) {
   const Stopwatch watch;
-  const auto refused = [](const std::string& status, const std::string& code) { return FaultyProxy::Error(status, code); };
+  const auto refused = [](const std::string& status, const std::string& code) {
+    return FaultyProxy::Error(status, code);
+  };
   EXPECT_EQ(GetThrough(refused("403 Forbidden", "AccessDenied")).code(), ErrorCode::kPrivilegeNotPermitted);
   EXPECT_EQ(GetThrough(refused("507 Insufficient Storage", "XMinioStorageFull")).code(), ErrorCode::kDiskLimitExceeded);
   EXPECT_EQ(GetThrough(refused("403 Forbidden", "QuotaExceeded")).code(), ErrorCode::kDiskLimitExceeded);
   EXPECT_EQ(GetThrough(refused("404 Not Found", "NoSuchKey")).code(), ErrorCode::kIoKeyNotFound);
   const Status skewed = GetThrough(refused("403 Forbidden", "RequestTimeTooSkewed"));
   EXPECT_NE(skewed.message().find("clock"), std::string::npos);
-  const Status elsewhere = GetThrough(FaultyProxy::Answer(FaultyProxy::Http(
-      "301 Moved Permanently", "<Error><Code>PermanentRedirect</Code><Message>x</Message></Error>",
-      "x-amz-bucket-region: eu-west-3\r\nLocation: http://127.0.0.1:1/\r\n")));
+  const Status elsewhere = GetThrough(FaultyProxy::Answer(
+      FaultyProxy::Http("301 Moved Permanently", "<Error><Code>PermanentRedirect</Code><Message>x</Message></Error>",
+                        "x-amz-bucket-region: eu-west-3\r\nLocation: http://127.0.0.1:1/\r\n")));
   EXPECT_EQ(elsewhere.code(), ErrorCode::kParameterInvalid);
   EXPECT_NE(elsewhere.message().find("eu-west-3"), std::string::npos);
   const Status bucket = GetThrough(refused("404 Not Found", "NoSuchBucket"));
   EXPECT_EQ(bucket.code(), ErrorCode::kParameterInvalid);
   // Some web server's 404 doesn't mean that the object is gone.
-  EXPECT_EQ(GetThrough(FaultyProxy::Answer(FaultyProxy::Http("404 Not Found", "<html>nothing here</html>"))).code(), ErrorCode::kIoFailed);
+  EXPECT_EQ(GetThrough(FaultyProxy::Answer(FaultyProxy::Http("404 Not Found", "<html>nothing here</html>"))).code(),
+            ErrorCode::kIoFailed);
   EXPECT_LT(watch.elapsed_ms(), 5000);
 }
 
@@ -644,7 +662,8 @@ TEST_F(S3FaultTest, AHugeErrorBodyIsNotRead) {
 TEST_F(S3FaultTest, MoreThanWasAskedForIsRefused) {
   proxy_->Add(FaultyProxy::Answer(FaultyProxy::Http("200 OK", std::string(10'000'000, 'x'))));
   EXPECT_EQ(store_->GetRange("object", 0, 10).status().code(), ErrorCode::kIoFailed);
-  proxy_->Add(FaultyProxy::Answer(FaultyProxy::Http("206 Partial Content", "wrong", "Content-Range: bytes 100-104/200000\r\n")));
+  proxy_->Add(FaultyProxy::Answer(
+      FaultyProxy::Http("206 Partial Content", "wrong", "Content-Range: bytes 100-104/200000\r\n")));
   const auto range = store_->GetRange("object", 0, 5);  // not what was asked for: asked again
   EXPECT_TRUE(range.ok() && *range == content_.substr(0, 5)) << range.status().ToString();
 }
@@ -654,7 +673,8 @@ TEST_F(S3FaultTest, ListsThatAreGarbage) {
   settings_.cache_directory += "-2";
   const auto hasty = OpenS3Store(settings_);
   ASSERT_TRUE(hasty.ok()) << hasty.status().ToString();
-  const std::string cut = "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key>";
+  const std::string cut =
+      "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key>";
   for (const std::string& body : {cut, std::string("<html/>"), std::string(), std::string("\0\xff", 2)}) {
     proxy_->Add(FaultyProxy::Answer(FaultyProxy::Http("200 OK", body)));
     const auto listed = store_->List("");
@@ -665,28 +685,36 @@ TEST_F(S3FaultTest, ListsThatAreGarbage) {
     proxy_->Clear();
   }
   // A list without an end.
-  proxy_->Add(FaultyProxy::Answer(FaultyProxy::Http("200 OK", "<ListBucketResult><IsTruncated>true</IsTruncated>"
-                                                              "<NextContinuationToken>again</NextContinuationToken></ListBucketResult>")),
-              1000);
+  proxy_->Add(
+      FaultyProxy::Answer(FaultyProxy::Http("200 OK",
+                                            "<ListBucketResult><IsTruncated>true</IsTruncated>"
+                                            "<NextContinuationToken>again</NextContinuationToken></ListBucketResult>")),
+      1000);
   EXPECT_EQ(store_->List("").status().code(), ErrorCode::kIoFailed);
 }
 
 // An endless answer of a byte now and then: no stall, and yet an end.
 TEST_F(S3FaultTest, ATricklingAnswerEnds) {
+  settings_.total_timeout = milliseconds(1500);
+  settings_.cache_directory += "-2";
+  auto hasty = OpenS3Store(settings_);
+  ASSERT_TRUE(hasty.ok()) << hasty.status().ToString();
+  store_ = std::move(hasty).value();
   const Stopwatch watch;
   const Status got = GetThrough([](int client, const std::string&, const FaultyProxy::Forward&) {
     FaultyProxy::Send(client, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
-    for (int i = 0; i < 40; ++i) {
+    for (int i = 0; i < 15; ++i) {
       FaultyProxy::Send(client, "x");
       std::this_thread::sleep_for(milliseconds(200));
     }
   });
   EXPECT_EQ(got.code(), ErrorCode::kServiceUnavailable);
-  EXPECT_LT(watch.elapsed_ms(), 9000);
+  EXPECT_LT(watch.elapsed_ms(), 2900);  // before the proxy's end of it
 }
 
 TEST_F(S3FaultTest, PutsThatFailLeaveWhatWasThere) {
-  proxy_->Add(FaultyProxy::Error("403 Forbidden", "AccessDenied"), 1);
+  // Asked again a few times: MinIO says so, too, when a directory vanishes under a put.
+  proxy_->Add(FaultyProxy::Error("403 Forbidden", "AccessDenied"), 6);
   EXPECT_EQ(store_->Put("object", "new").code(), ErrorCode::kPrivilegeNotPermitted);
   EXPECT_TRUE(Content() == content_);
   // A web server's friendly 200 is no acknowledgement.
@@ -708,8 +736,7 @@ TEST_F(S3FaultTest, AnUploadSurvivesFaultsOfEachStep) {
   ASSERT_TRUE(store.ok());
   const std::string content = Pattern(12'000'000);
   for (int step = 0; step < 5; ++step) {
-    const auto pass = [](int client, const std::string&, const FaultyProxy::Forward& forward) { FaultyProxy::Send(client, forward()); };
-    if (step > 0) proxy_->Add(pass, step);
+    if (step > 0) proxy_->Add(FaultyProxy::Pass(), step);
     proxy_->Add(FaultyProxy::Error("503 Slow Down", "SlowDown"));
     proxy_->Add(FaultyProxy::Close());
     auto writer = (*store)->Create("upload/" + std::to_string(step));
@@ -724,8 +751,7 @@ TEST_F(S3FaultTest, AnUploadSurvivesFaultsOfEachStep) {
   // 200 with an error in it, as CompleteMultipartUpload may answer.
   auto writer = (*store)->Create("upload/last");
   ASSERT_TRUE((*writer)->Append(content).ok());
-  const auto pass = [](int client, const std::string&, const FaultyProxy::Forward& forward) { FaultyProxy::Send(client, forward()); };
-  proxy_->Add(pass);
+  proxy_->Add(FaultyProxy::Pass());
   proxy_->Add(FaultyProxy::Error("200 OK", "InternalError"));
   EXPECT_TRUE((*writer)->Finish().ok());
   EXPECT_TRUE((*store)->Get("upload/last").ok());

@@ -50,7 +50,8 @@ int64_t ParseTime(std::string_view text) {
   int64_t ms = 0;
   if (text[19] == '.') {
     int scale = 100;
-    for (size_t i = 20; i < text.size() && text[i] >= '0' && text[i] <= '9'; ++i, scale /= 10) ms += (text[i] - '0') * scale;
+    for (size_t i = 20; i < text.size() && text[i] >= '0' && text[i] <= '9'; ++i, scale /= 10)
+      ms += (text[i] - '0') * scale;
   }
   return static_cast<int64_t>(::timegm(&utc)) * 1000 + ms;
 }
@@ -102,7 +103,8 @@ Result<S3ListPage> ParseS3List(std::string_view body) {
     ObjectInfo info{Key(object, root), Number(size.data(), size.size()), ParseTime(object.child_value("LastModified"))};
     if (info.name.empty()) return NotS3("ListBucketResult", "an object has no key");
     if (info.size_bytes < 0) return NotS3("ListBucketResult", fmt::format("the size of {} is \"{}\"", info.name, size));
-    if (info.modified_unix_ms < 0) return NotS3("ListBucketResult", fmt::format("the time of {} can't be read", info.name));
+    if (info.modified_unix_ms < 0)
+      return NotS3("ListBucketResult", fmt::format("the time of {} can't be read", info.name));
     page.objects.push_back(std::move(info));
   }
   if (IsTruncated(root)) {

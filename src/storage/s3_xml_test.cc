@@ -59,7 +59,8 @@ TEST(S3XmlTest, ReadsUploadsAndErrors) {
   EXPECT_EQ(page->uploads[0].started_unix_ms, 1795446245000);
   EXPECT_TRUE(page->truncated);
   EXPECT_EQ(page->next_id_marker, "u2");
-  EXPECT_EQ(*ParseS3UploadId("<InitiateMultipartUploadResult><UploadId>x</UploadId></InitiateMultipartUploadResult>"), "x");
+  EXPECT_EQ(*ParseS3UploadId("<InitiateMultipartUploadResult><UploadId>x</UploadId></InitiateMultipartUploadResult>"),
+            "x");
   EXPECT_FALSE(ParseS3UploadId("<InitiateMultipartUploadResult/>").ok());
   EXPECT_TRUE(CheckS3Completed("<CompleteMultipartUploadResult/>").ok());
   EXPECT_FALSE(CheckS3Completed("<Error><Code>InternalError</Code></Error>").ok());
@@ -76,8 +77,8 @@ TEST(S3XmlTest, GarbageIsAnError) {
   for (int i = 0; i < 300'000; ++i) deep += "<a>";
   for (const std::string& garbage : std::vector<std::string>{
            "", " ", "not xml", "<", "<a", "<ListBucketResult", "<ListBucketResult>", "<html><body>502</body></html>",
-           std::string(1000, '\0'), std::string("\xff\xfe<\0L\0", 6), "<!DOCTYPE x [<!ENTITY a \"b\">]><Error>&a;</Error>", deep,
-           "{\"error\": 1}"}) {
+           std::string(1000, '\0'), std::string("\xff\xfe<\0L\0", 6),
+           "<!DOCTYPE x [<!ENTITY a \"b\">]><Error>&a;</Error>", deep, "{\"error\": 1}"}) {
     EXPECT_FALSE(ParseS3List(garbage).ok()) << garbage.substr(0, 40);
     EXPECT_FALSE(ParseS3Uploads(garbage).ok());
     EXPECT_FALSE(ParseS3UploadId(garbage).ok());

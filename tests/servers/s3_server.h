@@ -53,7 +53,9 @@ class S3Server {
 
   S3Kind kind() const { return kind_; }
   int port() const { return port_; }
-  std::string endpoint() const { return (tls_ ? "https" : "http") + std::string("://127.0.0.1:") + std::to_string(port_); }
+  std::string endpoint() const {
+    return (tls_ ? "https" : "http") + std::string("://127.0.0.1:") + std::to_string(port_);
+  }
   std::string ca_file() const { return directory_.path() + "/certs/public.crt"; }
   std::string access_key() const { return "saker-test"; }
   std::string secret_key() const { return "a-secret-of-the-tests"; }
@@ -68,8 +70,16 @@ class S3Server {
     const std::string address = "127.0.0.1:" + std::to_string(port_);
     const std::string data = directory_.path() + "/data";
     if (kind_ == S3Kind::kMinio) {
-      return {program,     "server", "--quiet", "--address", address, "--console-address",
-              "127.0.0.1:" + std::to_string(FreePort()), "--certs-dir", directory_.path() + "/certs", data};
+      return {program,
+              "server",
+              "--quiet",
+              "--address",
+              address,
+              "--console-address",
+              "127.0.0.1:" + std::to_string(FreePort()),
+              "--certs-dir",
+              directory_.path() + "/certs",
+              data};
     }
     std::vector<std::string> command = {program, "--port", address, "--keep-alive", "--quiet"};
     if (tls_) command.insert(command.end(), {"--cert", ca_file(), "--key", directory_.path() + "/certs/private.key"});
@@ -86,7 +96,8 @@ class S3Server {
     const std::string certs = directory_.path() + "/certs";
     const std::string command =
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=saker-test -addext subjectAltName=IP:127.0.0.1 "
-        "-keyout " + certs + "/private.key -out " + certs + "/public.crt >/dev/null 2>&1";
+        "-keyout " +
+        certs + "/private.key -out " + certs + "/public.crt >/dev/null 2>&1";
     if (std::system(command.c_str()) != 0) throw std::runtime_error("openssl failed: " + command);
   }
 
