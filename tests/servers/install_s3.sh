@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# versitygw and MinIO, built from their Go modules to $SAKER_SERVERS/versitygw and $SAKER_SERVERS/minio. Called by install.sh.
+# versitygw and MinIO, built from their Go modules to $SAKER_SERVERS/versitygw and $SAKER_SERVERS/minio.
+# Called by install.sh.
 # MinIO is AGPL: it runs beside the tests, nothing of it is linked or shipped. The first time takes some minutes.
 set -euo pipefail
 SAKER_SERVERS=${SAKER_SERVERS:?run tests/servers/install.sh s3}
