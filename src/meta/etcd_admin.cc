@@ -109,7 +109,8 @@ class Admin : public EtcdAdmin {
 Result<std::shared_ptr<EtcdClient>> Admin::At(const std::string& endpoint, milliseconds timeout) const {
   EtcdStoreSettings settings = settings_;
   if (std::find(settings.endpoints.begin(), settings.endpoints.end(), endpoint) == settings.endpoints.end()) {
-    return Status(ErrorCode::kParameterInvalid, fmt::format("{} is none of the configured endpoints of etcd", endpoint));
+    return Status(ErrorCode::kParameterInvalid,
+                  fmt::format("{} is none of the configured endpoints of etcd", endpoint));
   }
   settings.endpoints = {endpoint};
   settings.request_timeout = timeout;
@@ -158,13 +159,17 @@ std::vector<EtcdMemberStatus> Admin::Members() {
 
 Result<std::vector<EtcdMember>> Admin::MemberList() {
   pb::MemberListResponse response;
-  RETURN_IF_ERROR(client_->Call("the list of members", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
-    return link.cluster->MemberList(&context, pb::MemberListRequest(), &response);
-  }));
+  RETURN_IF_ERROR(
+      client_->Call("the list of members", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+        return link.cluster->MemberList(&context, pb::MemberListRequest(), &response);
+      }));
   std::vector<EtcdMember> out;
   for (const pb::Member& member : response.members()) {
-    out.push_back({member.id(), member.name(), {member.peerurls().begin(), member.peerurls().end()},
-                   {member.clienturls().begin(), member.clienturls().end()}, member.islearner()});
+    out.push_back({member.id(),
+                   member.name(),
+                   {member.peerurls().begin(), member.peerurls().end()},
+                   {member.clienturls().begin(), member.clienturls().end()},
+                   member.islearner()});
   }
   return out;
 }
@@ -173,9 +178,10 @@ Result<std::vector<EtcdAlarm>> Admin::Alarms() {
   pb::AlarmRequest request;
   request.set_action(pb::AlarmRequest::GET);
   pb::AlarmResponse response;
-  RETURN_IF_ERROR(client_->Call("the list of alarms", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
-    return link.maintenance->Alarm(&context, request, &response);
-  }));
+  RETURN_IF_ERROR(
+      client_->Call("the list of alarms", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+        return link.maintenance->Alarm(&context, request, &response);
+      }));
   std::vector<EtcdAlarm> out;
   for (const pb::AlarmMember& alarm : response.alarms()) {
     if (alarm.alarm() == pb::NOSPACE) out.push_back({alarm.memberid(), EtcdAlarm::Kind::kNoSpace});
@@ -246,11 +252,13 @@ Result<int64_t> Admin::Snapshot(const std::string& endpoint, milliseconds timeou
   RETURN_IF_ERROR(sunk);
   if (!end.ok()) {
     const ErrorCode code = ClassifyEtcd(end).code;
-    return {code, fmt::format("the snapshot of etcd {} broke off after {} bytes: {}", endpoint, bytes, end.error_message())};
+    return {code,
+            fmt::format("the snapshot of etcd {} broke off after {} bytes: {}", endpoint, bytes, end.error_message())};
   }
   if (sum.Holds()) return bytes;
   return {ErrorCode::kCorrupted,
-          fmt::format("the snapshot of etcd {}, {} bytes, does not have the SHA-256 it ends with: take another", endpoint, bytes)};
+          fmt::format("the snapshot of etcd {}, {} bytes, does not have the SHA-256 it ends with: take another",
+                      endpoint, bytes)};
 }
 
 }  // namespace

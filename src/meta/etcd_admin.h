@@ -45,8 +45,8 @@ struct EtcdMember {
   bool is_learner = false;
 };
 
-// Thread-safe. Answers come within request_timeout unless a method says otherwise; errors are EtcdStore's. Where etcd has
-// authentication, alarms, defragmentation and snapshots need its role "root".
+// Thread-safe. Answers come within request_timeout unless a method says otherwise; errors are EtcdStore's. Where etcd
+// has authentication, alarms, defragmentation and snapshots need its role "root".
 class EtcdAdmin {
  public:
   virtual ~EtcdAdmin() = default;
@@ -63,10 +63,11 @@ class EtcdAdmin {
   // Returns the revision.
   virtual Result<Revision> Compact(Revision revision, std::chrono::milliseconds timeout) = 0;
   // The endpoint's whole database in pieces to `sink`, as `etcdutl snapshot restore` takes it: the file, then its
-  // SHA-256, which is checked on the way. Returns the bytes. kCorrupted if the sum is wrong or missing; `sink`'s error if
-  // it has one. Waits up to `timeout` for each piece.
+  // SHA-256, which is checked on the way. Returns the bytes. kCorrupted if the sum is wrong or missing; `sink`'s error
+  // if it has one. Waits up to `timeout` for each piece.
   using Sink = std::function<Status(std::string_view piece)>;
-  virtual Result<int64_t> Snapshot(const std::string& endpoint, std::chrono::milliseconds timeout, const Sink& sink) = 0;
+  virtual Result<int64_t> Snapshot(const std::string& endpoint, std::chrono::milliseconds timeout,
+                                   const Sink& sink) = 0;
 };
 
 Result<std::unique_ptr<EtcdAdmin>> OpenEtcdAdmin(const EtcdStoreSettings& settings);

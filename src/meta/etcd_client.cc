@@ -18,9 +18,9 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr milliseconds kPoll{50};              // between looks at the connections, while a call waits for one
+constexpr milliseconds kPoll{50};                // between looks at the connections, while a call waits for one
 constexpr milliseconds kPatienceWhileAway{250};  // of a call, if the one before found nobody
-constexpr milliseconds kWaitForOthers{300};    // for another member to connect, before a suspect one is asked again
+constexpr milliseconds kWaitForOthers{300};      // for another member to connect, before a suspect one is asked again
 constexpr milliseconds kBetweenTries{50};
 constexpr int64_t kSuspectUs = 3'000'000;
 // etcd closes connections that are pinged more often than every 5 s (--grpc-keepalive-min-time).
@@ -56,8 +56,8 @@ Result<Address> Parse(const std::string& endpoint, const EtcdStoreSettings& sett
   while (address.host_port.ends_with('/')) address.host_port.pop_back();
   const size_t colon = address.host_port.rfind(':');
   const bool has_port = colon != std::string::npos && colon > 0 && colon + 1 < address.host_port.size() &&
-                        std::all_of(address.host_port.begin() + static_cast<std::ptrdiff_t>(colon) + 1, address.host_port.end(),
-                                    [](char c) { return c >= '0' && c <= '9'; });
+                        std::all_of(address.host_port.begin() + static_cast<std::ptrdiff_t>(colon) + 1,
+                                    address.host_port.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (has_port && !Has(address.host_port, "/")) return address;
   return {ErrorCode::kParameterInvalid,
           fmt::format("\"{}\" is no endpoint of etcd: http://host:port or https://host:port is", endpoint)};
@@ -66,7 +66,8 @@ Result<Address> Parse(const std::string& endpoint, const EtcdStoreSettings& sett
 Result<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const EtcdStoreSettings& settings, bool tls) {
   if (!tls) return grpc::InsecureChannelCredentials();
   if (settings.cert_file.empty() != settings.key_file.empty()) {
-    return Status(ErrorCode::kParameterInvalid, "etcd's client certificate and its key belong together: only one of them is set");
+    return Status(ErrorCode::kParameterInvalid,
+                  "etcd's client certificate and its key belong together: only one of them is set");
   }
   grpc::SslCredentialsOptions options;
   ASSIGN_OR_RETURN(options.pem_root_certs, ReadPem(settings.ca_file));
@@ -94,15 +95,18 @@ grpc::ChannelArguments Arguments(const EtcdStoreSettings& settings) {
 Status CheckSettings(const EtcdStoreSettings& settings) {
   const auto invalid = [](std::string text) { return Status(ErrorCode::kParameterInvalid, std::move(text)); };
   if (settings.endpoints.empty()) return invalid("no endpoint of etcd is given");
-  if (settings.root.empty() || settings.root.size() > kMaxEtcdRootBytes || Has(settings.root, std::string_view("\0", 1)) ||
-      settings.root.ends_with('/')) {
-    return invalid(fmt::format("\"{}\" can't be the root of keys in etcd: 1 to {} bytes, not ending in a slash, are allowed",
-                               settings.root, kMaxEtcdRootBytes));
+  if (settings.root.empty() || settings.root.size() > kMaxEtcdRootBytes ||
+      Has(settings.root, std::string_view("\0", 1)) || settings.root.ends_with('/')) {
+    return invalid(
+        fmt::format("\"{}\" can't be the root of keys in etcd: 1 to {} bytes, not ending in a slash, are allowed",
+                    settings.root, kMaxEtcdRootBytes));
   }
   if (settings.request_timeout < milliseconds(100)) {
-    return invalid(fmt::format("a timeout of {} ms for etcd is too short: at least 100 ms are needed", settings.request_timeout.count()));
+    return invalid(fmt::format("a timeout of {} ms for etcd is too short: at least 100 ms are needed",
+                               settings.request_timeout.count()));
   }
-  if (settings.username.empty() && !settings.password.empty()) return invalid("a password for etcd is given, but no user name");
+  if (settings.username.empty() && !settings.password.empty())
+    return invalid("a password for etcd is given, but no user name");
   return {};
 }
 
@@ -123,8 +127,9 @@ Result<std::vector<std::unique_ptr<EtcdLink>>> MakeEtcdLinks(const EtcdStoreSett
   for (const std::string& endpoint : settings.endpoints) {
     ASSIGN_OR_RETURN(const Address address, Parse(endpoint, settings));
     if (!address.tls && WantsTls(settings)) {
-      return Status(ErrorCode::kParameterInvalid,
-                    fmt::format("endpoint {} of etcd is without TLS, but certificates for it are set: use https://", endpoint));
+      return Status(
+          ErrorCode::kParameterInvalid,
+          fmt::format("endpoint {} of etcd is without TLS, but certificates for it are set: use https://", endpoint));
     }
     ASSIGN_OR_RETURN(const auto credentials, Credentials(settings, address.tls));
     auto link = std::make_unique<EtcdLink>();
@@ -144,7 +149,8 @@ Result<std::vector<std::unique_ptr<EtcdLink>>> MakeEtcdLinks(const EtcdStoreSett
 // By etcd's own words: its codes alone don't tell what was done from what wasn't.
 EtcdFailure ClassifyEtcd(const grpc::Status& answer) {
   const std::string& text = answer.error_message();
-  if (Has(text, "invalid auth token") || Has(text, "revision of auth store is old") || Has(text, "user name is empty")) {
+  if (Has(text, "invalid auth token") || Has(text, "revision of auth store is old") ||
+      Has(text, "user name is empty")) {
     return {EtcdFailure::Fate::kTokenInvalid, ErrorCode::kServiceInternal};
   }
   if (Has(text, "revision has been compacted")) return Refused(ErrorCode::kCompacted);
@@ -276,7 +282,8 @@ Status EtcdClient::Call(std::string_view what, Repeat repeat, const Send& send, 
     grpc::ClientContext context;
     const EtcdTime now = Clock::now();
     const bool in_halves = repeat == Repeat::kSafely && !alone();
-    const EtcdTime until = in_halves ? std::min(deadline, now + std::max<Clock::duration>(timeout() / 2, kPoll)) : deadline;
+    const EtcdTime until =
+        in_halves ? std::min(deadline, now + std::max<Clock::duration>(timeout() / 2, kPoll)) : deadline;
     context.set_deadline(WallTime(until));
     if (Status prepared = Prepare(link, context, until); !prepared.ok()) {
       if (prepared.code() != ErrorCode::kServiceUnavailable) return prepared;
@@ -300,8 +307,9 @@ Status EtcdClient::Call(std::string_view what, Repeat repeat, const Send& send, 
     answer.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ? Suspect(link) : MoveAwayFrom(link);
     if (failure.fate == EtcdFailure::Fate::kUnknown && repeat == Repeat::kNever) {
       return {ErrorCode::kDeadlineExceeded,
-              fmt::format("etcd {}: {} was sent, but not answered ({}): it may have been done or not, read before you retry",
-                          link.endpoint, what, answer.error_message())};
+              fmt::format(
+                  "etcd {}: {} was sent, but not answered ({}): it may have been done or not, read before you retry",
+                  link.endpoint, what, answer.error_message())};
     }
     std::this_thread::sleep_for(kBetweenTries);
   }
@@ -325,14 +333,17 @@ Status EtcdClient::Failed(std::string_view what, const EtcdLink& link, const grp
                           const EtcdFailure& failure) const {
   std::string_view advice;
   if (failure.code == ErrorCode::kDiskLimitExceeded) {
-    advice = ": alarm NOSPACE is on; compact and defragment etcd or raise --quota-backend-bytes, then disarm the alarm (reads go on)";
+    advice =
+        ": alarm NOSPACE is on; compact and defragment etcd or raise --quota-backend-bytes, then disarm the alarm "
+        "(reads go on)";
   } else if (failure.code == ErrorCode::kServiceInternal && settings_.username.empty()) {
     advice = ": etcd demands authentication; set its user name and password";
   } else if (failure.code == ErrorCode::kServiceInternal) {
     advice = ": check user name, password and the role's permission for the root's keys";
   }
   if (failure.code == ErrorCode::kServiceUnavailable) {
-    return {failure.code, fmt::format("etcd did not answer {} in time ({}; {}): retry", what, endpoints(), answer.error_message())};
+    return {failure.code,
+            fmt::format("etcd did not answer {} in time ({}; {}): retry", what, endpoints(), answer.error_message())};
   }
   return {failure.code, fmt::format("etcd {} refuses {}: {}{}", link.endpoint, what, answer.error_message(), advice)};
 }
@@ -372,12 +383,12 @@ Status EtcdClient::Authenticate(EtcdLink& link, EtcdTime deadline) {
   if (!answer.ok() && !not_enabled) {
     const EtcdFailure failure = ClassifyEtcd(answer);
     if (failure.code == ErrorCode::kServiceInternal) {
-      return {failure.code, fmt::format("etcd {} refuses user \"{}\": {}: check the user name and password for etcd", link.endpoint,
-                                        settings_.username, answer.error_message())};
+      return {failure.code, fmt::format("etcd {} refuses user \"{}\": {}: check the user name and password for etcd",
+                                        link.endpoint, settings_.username, answer.error_message())};
     }
     answer.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ? Suspect(link) : MoveAwayFrom(link);
-    return {ErrorCode::kServiceUnavailable,
-            fmt::format("etcd did not answer an authentication in time ({}; {}): retry", endpoints(), answer.error_message())};
+    return {ErrorCode::kServiceUnavailable, fmt::format("etcd did not answer an authentication in time ({}; {}): retry",
+                                                        endpoints(), answer.error_message())};
   }
   MutexLock lock(mutex_);
   token_ = not_enabled ? std::string() : response.token();
@@ -421,10 +432,11 @@ Status EtcdClient::Check(const etcdserverpb::ResponseHeader& header, Revision fl
 }
 
 void EtcdClient::Lose(std::string why) {
-  Status status(ErrorCode::kCorrupted,
-                fmt::format("etcd ({}) has lost data: {}; nothing more is read from it or written to it until the metadata was "
-                            "recovered and the store is opened anew",
-                            endpoints(), why));
+  Status status(
+      ErrorCode::kCorrupted,
+      fmt::format("etcd ({}) has lost data: {}; nothing more is read from it or written to it until the metadata was "
+                  "recovered and the store is opened anew",
+                  endpoints(), why));
   {
     MutexLock lock(mutex_);
     if (!lost_.ok()) return;

@@ -98,7 +98,8 @@ class EtcdClient {
   Status Unreachable();
   std::string WhyUnreachable(EtcdLink& link);
   Status Authenticate(EtcdLink& link, EtcdTime deadline);
-  Status Failed(std::string_view what, const EtcdLink& link, const grpc::Status& answer, const EtcdFailure& failure) const;
+  Status Failed(std::string_view what, const EtcdLink& link, const grpc::Status& answer,
+                const EtcdFailure& failure) const;
   void Lose(std::string why);
   void Tell();
 

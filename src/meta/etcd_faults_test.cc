@@ -147,7 +147,8 @@ TEST_F(EtcdFaults, KilledDuringCommitsAndWatchesNothingIsLostOrDoubled) {
       EXPECT_TRUE(seen[writer].insert(value).second) << "twice: " << value;
     }
     for (size_t w = 0; w < made.size(); ++w) {
-      for (const int value : made[w]) EXPECT_TRUE(seen[w].contains(value)) << version << ": acknowledged and not seen: " << value;
+      for (const int value : made[w])
+        EXPECT_TRUE(seen[w].contains(value)) << version << ": acknowledged and not seen: " << value;
       for (const int value : seen[w]) EXPECT_TRUE(made[w].contains(value) || doubtful[w].contains(value)) << value;
     }
     store_.reset();
@@ -183,7 +184,9 @@ TEST_F(EtcdFaults, AWatchWhoseHistoryWasCompactedMeanwhileSaysSo) {
   WatchRecorder recorder;
   const auto watch = store_->WatchPrefix("w/", 0, recorder.Callback());
   ASSERT_TRUE(recorder.WaitForRevision(*store_->Commit({}, {MetaOp::Put("w/a", "1")})));
-  PrefixView view(store_.get(), "w/", &pool_, &timer_, [](std::vector<KeyValue>, Revision) {}, [](std::vector<WatchEvent>, Revision) {});
+  PrefixView view(
+      store_.get(), "w/", &pool_, &timer_, [](std::vector<KeyValue>, Revision) {},
+      [](std::vector<WatchEvent>, Revision) {});
   ASSERT_TRUE(view.Start().ok());
   // While this store is cut off (its server restarts elsewhere in time), others write and compact.
   server_->Kill();
@@ -229,7 +232,8 @@ TEST_F(EtcdFaults, TheLeaderOfThreeIsKilledAndPaused) {
     ASSERT_GE(leader, 0);
     pause ? server_->Pause(leader) : server_->Kill(leader);
     const int64_t took = until_it_works();
-    std::printf("[          ] leader %s: writes again after %ld ms\n", pause ? "paused" : "killed", static_cast<long>(took));
+    std::printf("[          ] leader %s: writes again after %ld ms\n", pause ? "paused" : "killed",
+                static_cast<long>(took));
     EXPECT_LT(took, 8000);
     const Stopwatch watched;
     ASSERT_TRUE(recorder.WaitForRevision(*store_->CurrentRevision()));
@@ -259,7 +263,8 @@ TEST_F(EtcdFaults, WithoutAQuorumCallsFailInTimeAndRecover) {
     const Status read = InTime("read", [&] { return store_->Get("works").status(); });
     EXPECT_EQ(read.code(), ErrorCode::kServiceUnavailable) << read.ToString();
     const Status write = TryPut("x", "1");
-    EXPECT_TRUE(write.code() == ErrorCode::kServiceUnavailable || write.code() == ErrorCode::kDeadlineExceeded) << write.ToString();
+    EXPECT_TRUE(write.code() == ErrorCode::kServiceUnavailable || write.code() == ErrorCode::kDeadlineExceeded)
+        << write.ToString();
   }
   server_->Start();
   const Stopwatch since;
@@ -267,7 +272,8 @@ TEST_F(EtcdFaults, WithoutAQuorumCallsFailInTimeAndRecover) {
   EXPECT_LT(since.elapsed_ms(), 5000);
 }
 
-// The member that this store's watch is at is paused, while another process writes: whoever keeps a lease alive notices.
+// The member that this store's watch is at is paused, while another process writes: whoever keeps a lease alive
+// notices.
 TEST_F(EtcdFaults, AWatchAtAPausedMemberMovesOn) {
   EtcdServerOptions options;
   options.members = 3;
@@ -283,7 +289,8 @@ TEST_F(EtcdFaults, AWatchAtAPausedMemberMovesOn) {
     server_->Pause(member);
     const Stopwatch since;
     Result<Revision> written = Status(ErrorCode::kServiceUnavailable, "");
-    for (int i = 0; i < 20 && !written.ok(); ++i) written = other->Commit({}, {MetaOp::Put("w/a", std::to_string(member + 1))});
+    for (int i = 0; i < 20 && !written.ok(); ++i)
+      written = other->Commit({}, {MetaOp::Put("w/a", std::to_string(member + 1))});
     ASSERT_TRUE(written.ok()) << written.status().ToString();
     for (int i = 0; i < 20 && !store_->KeepAlive(*lease).ok(); ++i) {
     }
@@ -331,7 +338,8 @@ TEST_F(EtcdFaults, LostDataIsNoticedAndNothingOfItShown) {
   // A store without a watch notices with its next call.
   EXPECT_EQ(store_->Commit({}, {}).status().code(), ErrorCode::kOk) << "it had seen but revision 1";
   const auto anew = OpenOk(SettingsOf(*server_, "faults"));
-  EXPECT_EQ(anew->Get("k").status().code(), ErrorCode::kIoKeyNotFound) << "a store opened anew begins with what is there";
+  EXPECT_EQ(anew->Get("k").status().code(), ErrorCode::kIoKeyNotFound)
+      << "a store opened anew begins with what is there";
 }
 
 TEST_F(EtcdFaults, ARevisionThatWentBackIsNoticedByTheNextCall) {
@@ -365,7 +373,8 @@ TEST_F(EtcdFaults, SessionAndLeaderSurviveAnOutageLongerThanTheirLease) {
   ASSERT_TRUE(peers.Start().ok());
   std::atomic<int> elected{0};
   std::atomic<int> deposed{0};
-  Election election(store_.get(), "rootcoord", "one", kTtl, &pool_, &timer_, [&](Revision) { ++elected; }, [&] { ++deposed; });
+  Election election(
+      store_.get(), "rootcoord", "one", kTtl, &pool_, &timer_, [&](Revision) { ++elected; }, [&] { ++deposed; });
   election.Campaign();
   ASSERT_TRUE(election.WaitUntilElected(In(seconds(10))).ok());
   ASSERT_TRUE(election.MayLead());

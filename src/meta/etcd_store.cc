@@ -193,9 +193,9 @@ Revision EtcdStore::Settled(Revision revision) {
   pb::PutRequest request;
   request.set_key(root_ + '\0');
   pb::PutResponse response;
-  const Status put = client_->Call("a mark for watches", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
-    return link.kv->Put(&context, request, &response);
-  });
+  const Status put = client_->Call(
+      "a mark for watches", Repeat::kSafely,
+      [&](EtcdLink& link, grpc::ClientContext& context) { return link.kv->Put(&context, request, &response); });
   if (put.ok()) hub_->Expect(response.header().revision());
   return revision;
 }
@@ -216,9 +216,11 @@ Result<Revision> EtcdStore::Commit(const std::vector<Compare>& compares, const s
   RETURN_IF_ERROR(client_->Check(response.header(), floor));
   if (!response.succeeded()) return ConflictIn(compares, response);
   const Revision revision = response.header().revision();
-  const bool changed = std::any_of(response.responses().begin(), response.responses().end(), [](const pb::ResponseOp& done) {
-    return done.has_response_put() || (done.has_response_delete_range() && done.response_delete_range().deleted() > 0);
-  });
+  const bool changed =
+      std::any_of(response.responses().begin(), response.responses().end(), [](const pb::ResponseOp& done) {
+        return done.has_response_put() ||
+               (done.has_response_delete_range() && done.response_delete_range().deleted() > 0);
+      });
   if (!changed) return Settled(revision);
   hub_->Expect(revision);
   return revision;
@@ -253,7 +255,8 @@ Result<std::unique_ptr<Watch>> EtcdStore::WatchPrefix(const std::string& prefix,
 
 Result<LeaseId> EtcdStore::Grant(std::chrono::seconds ttl) {
   if (ttl.count() < 1) {
-    return {ErrorCode::kParameterInvalid, fmt::format("a lease of {} s can't be granted: at least 1 s is needed", ttl.count())};
+    return {ErrorCode::kParameterInvalid,
+            fmt::format("a lease of {} s can't be granted: at least 1 s is needed", ttl.count())};
   }
   pb::LeaseGrantRequest request;
   request.set_ttl(ttl.count());
@@ -270,13 +273,14 @@ Status EtcdStore::KeepAlive(LeaseId lease) {
   pb::LeaseKeepAliveRequest request;
   request.set_id(lease);
   pb::LeaseKeepAliveResponse response;
-  RETURN_IF_ERROR(client_->Call("the renewal of a lease", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
-    const auto stream = link.lease->LeaseKeepAlive(&context);
-    const bool answered = stream->Write(request) && stream->WritesDone() && stream->Read(&response);
-    const grpc::Status end = stream->Finish();
-    if (answered) return grpc::Status::OK;
-    return end.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the stream ended without an answer") : end;
-  }));
+  RETURN_IF_ERROR(
+      client_->Call("the renewal of a lease", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+        const auto stream = link.lease->LeaseKeepAlive(&context);
+        const bool answered = stream->Write(request) && stream->WritesDone() && stream->Read(&response);
+        const grpc::Status end = stream->Finish();
+        if (answered) return grpc::Status::OK;
+        return end.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the stream ended without an answer") : end;
+      }));
   RETURN_IF_ERROR(client_->CheckCluster(response.header()));
   if (response.ttl() > 0) return {};
   return {ErrorCode::kIoKeyNotFound, fmt::format("lease {:x} of etcd has ended", lease)};
@@ -287,9 +291,12 @@ Status EtcdStore::Revoke(LeaseId lease) {
   request.set_id(lease);
   pb::LeaseRevokeResponse response;
   bool repeated = false;
-  const Status revoked = client_->Call("the end of a lease", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
-    return link.lease->LeaseRevoke(&context, request, &response);
-  }, &repeated);
+  const Status revoked = client_->Call(
+      "the end of a lease", Repeat::kSafely,
+      [&](EtcdLink& link, grpc::ClientContext& context) {
+        return link.lease->LeaseRevoke(&context, request, &response);
+      },
+      &repeated);
   // An earlier try whose answer was lost.
   if (repeated && revoked.code() == ErrorCode::kIoKeyNotFound) return {};
   RETURN_IF_ERROR(revoked);
@@ -303,9 +310,9 @@ Status EtcdStore::Compact(Revision revision) {
   pb::CompactionRequest request;
   request.set_revision(revision);
   pb::CompactionResponse response;
-  const Status compacted = client_->Call("a compaction", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
-    return link.kv->Compact(&context, request, &response);
-  });
+  const Status compacted = client_->Call(
+      "a compaction", Repeat::kSafely,
+      [&](EtcdLink& link, grpc::ClientContext& context) { return link.kv->Compact(&context, request, &response); });
   return compacted.code() == ErrorCode::kCompacted ? Status() : compacted;
 }
 

@@ -32,19 +32,23 @@ struct EtcdStoreSettings {
 };
 inline constexpr size_t kMaxEtcdRootBytes = 64;
 
-// kParameterInvalid for settings that can never work, kIoFailed if a PEM file can't be read. It does not wait for etcd: a
-// store that can't reach it is made all the same, connects by itself once etcd is there, and answers calls meanwhile with
-// the reason.
+// kParameterInvalid for settings that can never work, kIoFailed if a PEM file can't be read. It does not wait for etcd:
+// a store that can't reach it is made all the same, connects by itself once etcd is there, and answers calls meanwhile
+// with the reason.
 //
 // What calls answer, beyond what meta_store.h says:
-//   kServiceUnavailable – etcd can't be reached, has no leader or took too long; nothing was done. The message names the
+//   kServiceUnavailable – etcd can't be reached, has no leader or took too long; nothing was done. The message names
+//   the
 //       endpoints and, where known, why each failed.
-//   kDeadlineExceeded – of Commit alone: it was sent and no answer came, so that it may or may not have been made, now or
+//   kDeadlineExceeded – of Commit alone: it was sent and no answer came, so that it may or may not have been made, now
+//   or
 //       a little later. Read before going on (catalog_writer.h and election.cc do). All other calls are repeated at
 //       another endpoint, within the time.
-//   kDiskLimitExceeded – etcd's NOSPACE alarm is on: writes and new leases are refused until somebody frees space, reads
+//   kDiskLimitExceeded – etcd's NOSPACE alarm is on: writes and new leases are refused until somebody frees space,
+//   reads
 //       go on.
-//   kServiceInternal – etcd refuses user, password or permission; asked anew with each call, so that it works as soon as
+//   kServiceInternal – etcd refuses user, password or permission; asked anew with each call, so that it works as soon
+//   as
 //       etcd's side is put right.
 //   kCorrupted – etcd lost data: its revision went back below one it had answered, or another cluster answers (its data
 //       was deleted or restored from a copy, or endpoints are mixed up). Sticky: from then on every call answers it
@@ -55,8 +59,8 @@ inline constexpr size_t kMaxEtcdRootBytes = 64;
 // Calls go to one member, another one is taken when it fails or doesn't answer: for a repeatable call after half of
 // request_timeout. Processes spread over the members at random.
 //
-// Watches: all of a store share one etcd watch of "<root>/". So each learns of every revision under the root at once, in
-// order, and one that begins in the recent past is served from memory. A lost connection is resumed from the next
+// Watches: all of a store share one etcd watch of "<root>/". So each learns of every revision under the root at once,
+// in order, and one that begins in the recent past is served from memory. A lost connection is resumed from the next
 // revision, at another member if need be; watches notice nothing but the delay, unless etcd compacted meanwhile
 // (kCompacted). A watch that begins at the very revision etcd was compacted to gets kCompacted as well: etcd before
 // 3.6 may have dropped that revision's deletions. Revisions that other users of the same etcd made outside of the root

@@ -112,8 +112,10 @@ TEST_P(EtcdStoreOn, LargePrefixesAreReadInPagesAtOneRevision) {
   // Each change moves the same number through all keys: a torn read would find two different ones.
   std::thread writer([&] {
     for (int round = 0; !done; ++round) {
-      ASSERT_TRUE(store_->Commit({}, {MetaOp::Put("p/" + std::to_string(100'000), std::to_string(round)),
-                                      MetaOp::Put("p/" + std::to_string(100'000 + kKeys - 1), std::to_string(round))}).ok());
+      ASSERT_TRUE(store_
+                      ->Commit({}, {MetaOp::Put("p/" + std::to_string(100'000), std::to_string(round)),
+                                    MetaOp::Put("p/" + std::to_string(100'000 + kKeys - 1), std::to_string(round))})
+                      .ok());
     }
   });
   for (int i = 0; i < 5; ++i) {
@@ -162,7 +164,8 @@ TEST_P(EtcdStoreOn, TheLargestTransactionFitsIntoEtcds) {
   const size_t most = kMaxTxnBytes - 96 - 1;
   const auto full = store_->Commit({}, {MetaOp::Put("f", std::string(most, 'x'))});
   EXPECT_TRUE(full.ok()) << full.status().ToString();
-  EXPECT_EQ(store_->Commit({}, {MetaOp::Put("f", std::string(most + 1, 'x'))}).status().code(), ErrorCode::kParameterInvalid);
+  EXPECT_EQ(store_->Commit({}, {MetaOp::Put("f", std::string(most + 1, 'x'))}).status().code(),
+            ErrorCode::kParameterInvalid);
   const auto conflict = store_->Commit(compares, {MetaOp::Put("x", "1")});
   EXPECT_EQ(conflict.status().code(), ErrorCode::kConflict);
   EXPECT_NE(conflict.status().message().find(compares[0].key), std::string::npos) << conflict.status().message();
@@ -173,10 +176,12 @@ TEST_P(EtcdStoreOn, AConflictNamesTheKey) {
   Put("b", "1");
   const auto number = store_->Commit({Compare::CreatedAt("none", 0), Compare::Absent("b")}, {MetaOp::Put("c", "1")});
   EXPECT_NE(number.status().message().find("\"b\""), std::string::npos) << number.status().message();
-  const auto value = store_->Commit({{"a", Compare::Target::kValue, Compare::Op::kEqual, 0, "2"}}, {MetaOp::Put("c", "1")});
+  const auto value =
+      store_->Commit({{"a", Compare::Target::kValue, Compare::Op::kEqual, 0, "2"}}, {MetaOp::Put("c", "1")});
   EXPECT_EQ(value.status().code(), ErrorCode::kConflict);
   EXPECT_NE(value.status().message().find("\"a\""), std::string::npos) << value.status().message();
-  EXPECT_EQ(store_->Commit({Compare::Absent("a")}, {}).status().code(), ErrorCode::kConflict) << "a check without a write";
+  EXPECT_EQ(store_->Commit({Compare::Absent("a")}, {}).status().code(), ErrorCode::kConflict)
+      << "a check without a write";
 }
 
 // Revisions made outside of the root reach watches as soon as somebody holds one of them.
@@ -370,7 +375,8 @@ TEST_P(EtcdAlone, AFullEtcdRefusesWritesUntilSpaceIsMade) {
   EXPECT_TRUE(full.retriable());
   EXPECT_TRUE(store->Get("k").ok()) << "reads go on";
   EXPECT_EQ(store->Commit({}, {MetaOp::Put("small", "1")}).status().code(), ErrorCode::kDiskLimitExceeded);
-  EXPECT_TRUE(store->Grant(seconds(5)).ok() || store->Grant(seconds(5)).status().code() == ErrorCode::kDiskLimitExceeded);
+  EXPECT_TRUE(store->Grant(seconds(5)).ok() ||
+              store->Grant(seconds(5)).status().code() == ErrorCode::kDiskLimitExceeded);
   EXPECT_TRUE(admin->Members()[0].quota_exceeded);
   auto alarms = admin->Alarms();
   ASSERT_TRUE(alarms.ok());
@@ -393,7 +399,8 @@ TEST_P(EtcdAlone, AdministrationTellsAndSnapshots) {
   const EtcdServer server(options_);
   auto settings = SettingsOf(server);
   const auto store = OpenOk(settings);
-  for (int i = 0; i < 50; ++i) ASSERT_TRUE(store->Commit({}, {MetaOp::Put("k" + std::to_string(i), std::string(10'000, 'v'))}).ok());
+  for (int i = 0; i < 50; ++i)
+    ASSERT_TRUE(store->Commit({}, {MetaOp::Put("k" + std::to_string(i), std::string(10'000, 'v'))}).ok());
   const auto admin = std::move(*OpenEtcdAdmin(settings));
   auto members = admin->Members();
   ASSERT_EQ(members.size(), 1u);
@@ -430,10 +437,13 @@ TEST_P(EtcdAlone, AdministrationTellsAndSnapshots) {
   // etcd's own tool takes it.
   const std::string utl = ServerProgram("etcdutl-3.6");
   if (!utl.empty()) {
-    EXPECT_EQ(std::system((utl + " snapshot restore " + file + " --data-dir " + server.Path("restored") + " >/dev/null 2>&1").c_str()), 0);
+    EXPECT_EQ(
+        std::system((utl + " snapshot restore " + file + " --data-dir " + server.Path("restored") + " >/dev/null 2>&1")
+                        .c_str()),
+        0);
   }
-  const auto broken = admin->Snapshot(server.endpoint(), seconds(5),
-                                      [](std::string_view) { return Status(ErrorCode::kIoFailed, "the disk is full"); });
+  const auto broken = admin->Snapshot(
+      server.endpoint(), seconds(5), [](std::string_view) { return Status(ErrorCode::kIoFailed, "the disk is full"); });
   EXPECT_EQ(broken.status().code(), ErrorCode::kIoFailed);
   EXPECT_EQ(admin->Defragment("http://127.0.0.1:1", seconds(1)).code(), ErrorCode::kParameterInvalid);
 }

@@ -18,15 +18,15 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kKeepRevisions = 256;      // for watches that begin a little in the past
+constexpr size_t kKeepRevisions = 256;  // for watches that begin a little in the past
 constexpr size_t kKeepBytes = 4 << 20;
 constexpr size_t kMaxUndelivered = 64 << 20;  // bytes; beyond, etcd has to wait
 constexpr milliseconds kFirstRetry{50};
 constexpr milliseconds kLastRetry{1000};
-constexpr milliseconds kPatience{250};       // for a connection, before the reader looks again whether it is to stop
-constexpr milliseconds kOpening{1500};       // until etcd must have confirmed a watch
-constexpr milliseconds kArrival{1000};       // of a revision known to be there
-constexpr milliseconds kGrace{200};          // of a revision, before it is taken for one outside of the root
+constexpr milliseconds kPatience{250};  // for a connection, before the reader looks again whether it is to stop
+constexpr milliseconds kOpening{1500};  // until etcd must have confirmed a watch
+constexpr milliseconds kArrival{1000};  // of a revision known to be there
+constexpr milliseconds kGrace{200};     // of a revision, before it is taken for one outside of the root
 
 struct Watcher {
   const std::string prefix;
@@ -78,7 +78,7 @@ struct EtcdWatchHub::State {
   std::string root;
 
   Mutex mutex;
-  CondVar wake;           // the dispatcher
+  CondVar wake;  // the dispatcher
   CondVar reader_wake;
   CondVar callback_done;
   CondVar advanced;
@@ -227,8 +227,9 @@ struct EtcdWatchHub::State {
   std::string OnCanceled(const etcdserverpb::WatchResponse& response) {
     const Revision compacted = response.compact_revision();
     if (compacted == 0) return response.cancel_reason().empty() ? "etcd cancelled the watch" : response.cancel_reason();
-    const Status gone(ErrorCode::kCompacted,
-                      fmt::format("etcd's revisions up to {} were compacted: read anew and watch from there", compacted));
+    const Status gone(
+        ErrorCode::kCompacted,
+        fmt::format("etcd's revisions up to {} were compacted: read anew and watch from there", compacted));
     MutexLock lock(mutex);
     covering = false;
     for (const auto& watcher : watchers) {
@@ -271,16 +272,16 @@ struct EtcdWatchHub::State {
         recent.push_back(revision);
       }
       revision->events.push_back(std::move(event));
-      recent_bytes += sizeof(WatchEvent) + revision->events.back().kv.key.size() + revision->events.back().kv.value.size();
+      recent_bytes +=
+          sizeof(WatchEvent) + revision->events.back().kv.key.size() + revision->events.back().kv.value.size();
     }
     if (reached == seen) return;
     seen = reached;
     client->Saw(reached);
     wake.NotifyAll();
     advanced.NotifyAll();
-    reader_wake.Wait(lock, [this]() REQUIRES(mutex) {
-      return stopping || recent_bytes <= kMaxUndelivered || !SomeoneIsBehind();
-    });
+    reader_wake.Wait(
+        lock, [this]() REQUIRES(mutex) { return stopping || recent_bytes <= kMaxUndelivered || !SomeoneIsBehind(); });
   }
 
   // ---- delivering
@@ -374,7 +375,8 @@ struct EtcdWatchHub::State {
     if (!dead && !elsewhere) return;
     open->Cancel();
     mutex.Unlock();
-    LogInfo("etcd {} does not answer in time: the watch is moved to another member, or opened anew", open->link->endpoint);
+    LogInfo("etcd {} does not answer in time: the watch is moved to another member, or opened anew",
+            open->link->endpoint);
     if (dead) client->Suspect(*open->link);
     mutex.Lock();
   }

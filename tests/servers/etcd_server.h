@@ -1,5 +1,5 @@
-// Real etcd servers for tests: one member or a cluster, with TLS, authentication and a quota, that can be killed, paused,
-// restarted and robbed of their data. Programs come from `tests/servers/install.sh etcd`.
+// Real etcd servers for tests: one member or a cluster, with TLS, authentication and a quota, that can be killed,
+// paused, restarted and robbed of their data. Programs come from `tests/servers/install.sh etcd`.
 //
 // Not thread-safe; throws std::runtime_error if a server doesn't start.
 #pragma once
@@ -34,7 +34,8 @@ class EtcdServer {
     if (options_.tls) MakeCertificates();
     for (int i = 0; i < options_.members; ++i) members_.push_back({FreePort(), FreePort(), FreePort(), nullptr});
     for (int i = 0; i < options_.members; ++i) {
-      members_[i].process = std::make_unique<ServerProcess>(Command(i), std::vector<std::string>(), Path("log" + std::to_string(i)));
+      members_[i].process =
+          std::make_unique<ServerProcess>(Command(i), std::vector<std::string>(), Path("log" + std::to_string(i)));
     }
     Start();
   }
@@ -64,7 +65,8 @@ class EtcdServer {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     for (int i = 0; i < options_.members; ++i) {
       while (!Healthy(i)) {
-        if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error("etcd isn't healthy: see " + directory_.path());
+        if (std::chrono::steady_clock::now() > deadline)
+          throw std::runtime_error("etcd isn't healthy: see " + directory_.path());
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
       }
     }
@@ -99,7 +101,8 @@ class EtcdServer {
     if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
         ::send(fd, request.data(), request.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(request.size())) {
       char buffer[1024];
-      for (ssize_t n = 0; (n = ::recv(fd, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, static_cast<size_t>(n));
+      for (ssize_t n = 0; (n = ::recv(fd, buffer, sizeof(buffer), 0)) > 0;)
+        answer.append(buffer, static_cast<size_t>(n));
     }
     ::close(fd);
     return answer.find("\"true\"") != std::string::npos;
@@ -120,8 +123,8 @@ class EtcdServer {
     }
   }
   void SetPassword(const std::string& user, const std::string& password) const {
-    const std::string said = Output("printf '" + password + "' | " + CtlCommand("root:rootpass") + " user passwd " + user +
-                                    " --interactive=false 2>&1");
+    const std::string said = Output("printf '" + password + "' | " + CtlCommand("root:rootpass") + " user passwd " +
+                                    user + " --interactive=false 2>&1");
     if (said.find("updated") == std::string::npos) throw std::runtime_error("etcdctl user passwd: " + said);
   }
 
@@ -138,7 +141,9 @@ class EtcdServer {
     if (options_.tls) command += " --cacert=" + ca() + " --cert=" + client_certificate() + " --key=" + client_key();
     return user.empty() ? command : command + " --user=" + user;
   }
-  static std::string Url(int port, bool tls) { return (tls ? "https" : "http") + std::string("://127.0.0.1:") + std::to_string(port); }
+  static std::string Url(int port, bool tls) {
+    return (tls ? "https" : "http") + std::string("://127.0.0.1:") + std::to_string(port);
+  }
   static std::string Output(const std::string& command) {
     std::string out;
     FILE* pipe = ::popen(command.c_str(), "r");
@@ -161,7 +166,8 @@ class EtcdServer {
         ServerProgram("etcd-" + options_.version), "--name=m" + std::to_string(member),
         "--data-dir=" + Path("data" + std::to_string(member)), "--listen-client-urls=" + client,
         "--advertise-client-urls=" + client, "--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer,
-        "--initial-cluster=" + cluster, "--listen-metrics-urls=" + Url(m.metrics_port, false), "--logger=zap", "--log-level=warn",
+        "--initial-cluster=" + cluster, "--listen-metrics-urls=" + Url(m.metrics_port, false), "--logger=zap",
+        "--log-level=warn",
         // A test that kills the process loses nothing by it: what was written is in the kernel's cache.
         "--unsafe-no-fsync"};
     if (options_.quota_bytes > 0) command.push_back("--quota-backend-bytes=" + std::to_string(options_.quota_bytes));
@@ -176,21 +182,25 @@ class EtcdServer {
   }
 
   void MakeCertificates() const {
-    const auto run = [&](const std::string& arguments) { Output("cd " + directory_.path() + " && openssl " + arguments + " 2>&1"); };
+    const auto run = [&](const std::string& arguments) {
+      Output("cd " + directory_.path() + " && openssl " + arguments + " 2>&1");
+    };
     const std::string key = " -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes ";
     const auto sign = [&](const std::string& name, const std::string& authority, const std::string& extension) {
       run("req" + key + "-subj /CN=" + name + " -keyout " + name + ".key -out " + name + ".csr");
       Output("printf '" + extension + "' > " + Path(name + ".ext"));
-      run("x509 -req -days 2 -in " + name + ".csr -CA " + authority + ".pem -CAkey " + authority + ".key -CAcreateserial -extfile " +
-          name + ".ext -out " + name + ".pem");
+      run("x509 -req -days 2 -in " + name + ".csr -CA " + authority + ".pem -CAkey " + authority +
+          ".key -CAcreateserial -extfile " + name + ".ext -out " + name + ".pem");
     };
     for (const char* authority : {"ca", "other-ca"}) {
-      run("req -x509 -days 2" + key + "-subj /CN=" + authority + " -keyout " + authority + ".key -out " + authority + ".pem");
+      run("req -x509 -days 2" + key + "-subj /CN=" + authority + " -keyout " + authority + ".key -out " + authority +
+          ".pem");
     }
     sign("server", "ca", "subjectAltName=IP:127.0.0.1,DNS:etcd.test\\nextendedKeyUsage=serverAuth,clientAuth");
     sign("client", "ca", "extendedKeyUsage=clientAuth");
     sign("other-client", "other-ca", "extendedKeyUsage=clientAuth");
-    if (!std::filesystem::exists(Path("client.pem"))) throw std::runtime_error("openssl made no certificates in " + directory_.path());
+    if (!std::filesystem::exists(Path("client.pem")))
+      throw std::runtime_error("openssl made no certificates in " + directory_.path());
   }
 
   const EtcdServerOptions options_;
