@@ -26,6 +26,7 @@ constexpr int kKeepaliveTimeoutMs = 800;  // for a ping's answer
 constexpr int kConnectMs = 1500;          // for one attempt
 constexpr int kFirstBackoffMs = 100;
 constexpr int kLongestBackoffMs = 500;
+constexpr std::string_view kNotConnected = "failed to connect to all addresses";  // gRPC's words
 constexpr std::string_view kFateUnknown = "; whether it was carried out is not known";
 
 using grpc::internal::RpcMethod;
@@ -103,7 +104,7 @@ struct PeerChannel::State {
     if (--unfinished == 0) none_left.NotifyAll();
   }
 
-  Status Explain(const grpc::Status& status, const grpc::ClientContext& context, const MethodSpec& method, int64_t begun_us) const;
+  Status Explain(const grpc::Status& status, const MethodSpec& method, int64_t begun_us) const;
   Status CheckSize(const MethodSpec& method, const Frame& request) const;
 };
 
@@ -114,12 +115,10 @@ Status PeerChannel::State::CheckSize(const MethodSpec& method, const Frame& requ
                                                     "send fewer rows at a time", ShortName(method), Peer(), size, kLargestMessage)};
 }
 
-Status PeerChannel::State::Explain(const grpc::Status& status, const grpc::ClientContext& context, const MethodSpec& method,
-                                   int64_t begun_us) const {
-  // Until a connection has taken the call, gRPC names the target as the peer.
-  const std::string peer = context.peer();
-  const bool sent = peer.starts_with("ipv4:") || peer.starts_with("ipv6:") || peer.starts_with("unix:");
-  const std::string_view fate = sent ? kFateUnknown : std::string_view();
+Status PeerChannel::State::Explain(const grpc::Status& status, const MethodSpec& method, int64_t begun_us) const {
+  // Only a connection that was never made has certainly not carried the call anywhere.
+  const bool unsent = status.error_code() == grpc::StatusCode::UNAVAILABLE && status.error_message().starts_with(kNotConnected);
+  const std::string_view fate = unsent ? std::string_view() : kFateUnknown;
   switch (status.error_code()) {
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return {ErrorCode::kDeadlineExceeded, fmt::format("{} gave no answer to {} within {} ms{}", Peer(), ShortName(method),
@@ -171,7 +170,7 @@ class PeerChannel::AsyncCall final : public grpc::ClientUnaryReactor {
 
   void OnDone(const grpc::Status& status) override {
     state_->Answered(&context_);
-    if (!status.ok()) failed_ = state_->Explain(status, context_, method_, begun_us_);
+    if (!status.ok()) failed_ = state_->Explain(status, method_, begun_us_);
     if (state_->callbacks == nullptr) return Finish(nullptr);
     if (state_->brief.TryBegin()) return Finish(&state_->brief);
     // Dropping the reference finishes the call, also where a pool that has stopped never runs the task.
@@ -243,7 +242,7 @@ Result<Frame> PeerChannel::CallAndWait(const MethodSpec& method, const Frame& re
                                         buffer, &response);
   state_->Answered(&context);
   Result<Frame> answer = status.ok() ? Result<Frame>(FromByteBuffer(response))
-                                     : Result<Frame>(state_->Explain(status, context, method, begun_us));
+                                     : Result<Frame>(state_->Explain(status, method, begun_us));
   state_->Finished();
   return answer;
 }

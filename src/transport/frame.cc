@@ -127,6 +127,7 @@ size_t FrameReader::Enter() {
     return outer;
   }
   limit_ = at_ + length;
+  ++depth_;
   return outer;
 }
 
@@ -134,6 +135,7 @@ void FrameReader::Leave(size_t outer) {
   if (!ok()) return;
   while (at_ < limit_) Advance(Here(limit_ - at_).size());
   limit_ = outer;
+  --depth_;
 }
 
 uint32_t FrameReader::Count(size_t least, size_t memory) {

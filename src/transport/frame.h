@@ -2,7 +2,7 @@
 //
 // Numbers are little endian. A value of several fields is *sized*: a u32 length, then its fields. Fields missing at its
 // end have their defaults (an older sender), bytes left at its end are skipped (a newer one). So fields may only ever be
-// added at the end of a value.
+// added at the end of a value. Outside of sized values nothing may be missing.
 #pragma once
 
 #include <cstring>
@@ -88,7 +88,7 @@ class FrameReader {
     requires std::is_arithmetic_v<T> || std::is_enum_v<T>
   T Get() {
     T value{};
-    if (at_ == limit_ || !Need(sizeof(T))) return value;  // at the end: a field that the sender doesn't know
+    if ((at_ == limit_ && depth_ > 0) || !Need(sizeof(T))) return value;  // at the end: a field that the sender doesn't know
     Copy(reinterpret_cast<char*>(&value), sizeof(T));
     return value;
   }
@@ -150,6 +150,7 @@ class FrameReader {
   size_t offset_ = 0;
   size_t at_ = 0;
   size_t limit_ = 0;
+  int depth_ = 0;       // of sized values; outside of them nothing may be missing
   size_t memory_left_ = 0;
   Status status_;
 };

@@ -106,6 +106,8 @@ void Heartbeats::State::Judge() {
     return;
   }
   if (std::exchange(is_cut_off, false)) {
+    // What was not answered while nothing was says nothing about the peer.
+    for (auto& [id, peer] : peers) peer.strikes = 0;
     notifications.emplace_back([this] {
       LogInfo("the other nodes answer again");
       if (on_cut_off) on_cut_off(false);
