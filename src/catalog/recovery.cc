@@ -73,13 +73,23 @@ Result<CopiedState> ReadCopies(ObjectStore* objects, const CopiedKeys& family) {
   return state;
 }
 
+// The last change there is a copy of, by the objects' names alone.
+Result<int64_t> CopiedUpTo(ObjectStore* objects, const CopiedKeys& family) {
+  int64_t last = 0;
+  for (const std::string_view prefix : {family.snapshot_prefix, family.log_prefix}) {
+    ASSIGN_OR_RETURN(const std::vector<ObjectInfo> copies, objects->List(std::string(prefix)));
+    for (const ObjectInfo& copy : copies) last = std::max(last, IdInKey(copy.name).value_or(0));
+  }
+  return last;
+}
+
 struct Present {
   int64_t sequence = 0;
   Compare unchanged;  // of the sequence key
   Keys keys;
 };
 
-Result<Present> ReadPresent(MetaStore* store, const CopiedKeys& family) {
+Result<Present> ReadSequence(MetaStore* store, const CopiedKeys& family) {
   Present present;
   const std::string key(family.sequence_key);
   present.unchanged = Compare::Absent(key);
@@ -92,11 +102,15 @@ Result<Present> ReadPresent(MetaStore* store, const CopiedKeys& family) {
   } else if (sequence.status().code() != ErrorCode::kIoKeyNotFound) {
     return sequence.status();
   }
+  return present;
+}
+
+Status ReadKeys(MetaStore* store, const CopiedKeys& family, Present& present) {
   ASSIGN_OR_RETURN(RangeResult range, store->Range(std::string(family.prefix)));
   for (KeyValue& kv : range.kvs) {
-    if (kv.key != key) present.keys[std::move(kv.key)] = std::move(kv.value);
+    if (kv.key != family.sequence_key) present.keys[std::move(kv.key)] = std::move(kv.value);
   }
-  return present;
+  return {};
 }
 
 std::vector<MetaOp> Difference(const Keys& from, const Keys& to) {
@@ -155,12 +169,14 @@ Status RaiseIds(MetaStore* store, int64_t above) {
   return store->Commit({unchanged}, {MetaOp::Put(key, std::to_string(next))}).status();
 }
 
-// Of one family; `highest`: of the ids its keys name.
+// Of one family. Where nothing is missing, as a rule, no copy is read.
 Result<int64_t> RecoverFamily(MetaStore* store, ObjectStore* objects, const CopiedKeys& family) {
   // The copies first: a store that is ahead of them is one that is being written.
+  ASSIGN_OR_RETURN(const int64_t copied_up_to, CopiedUpTo(objects, family));
+  ASSIGN_OR_RETURN(Present present, ReadSequence(store, family));
+  if (copied_up_to <= present.sequence) return 0;
   ASSIGN_OR_RETURN(const CopiedState copied, ReadCopies(objects, family));
-  ASSIGN_OR_RETURN(const Present present, ReadPresent(store, family));
-  if (copied.sequence <= present.sequence) return 0;
+  RETURN_IF_ERROR(ReadKeys(store, family, present));
   RETURN_IF_ERROR(RaiseIds(store, std::max(HighestId(copied.keys), HighestId(present.keys))));
   const std::vector<MetaOp> ops = Difference(present.keys, copied.keys);
   const auto sequence = MetaOp::Put(std::string(family.sequence_key), SequenceValue(copied));
