@@ -132,7 +132,8 @@ TEST(Codec, RoundTripsOfEverything) {
 
 TEST(Codec, ColumnsKeepTheirValues) {
   RandomCodec random(2);
-  for (const FieldSchema& field : EveryTypeSchema()->fields) {
+  const SchemaPtr schema = EveryTypeSchema();
+  for (const FieldSchema& field : schema->fields) {
     for (const int64_t rows : {0, 1, 100}) {
       Column column = random.RandomColumn(field, rows);
       column.is_dynamic = field.is_dynamic;

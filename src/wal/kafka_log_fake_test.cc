@@ -388,26 +388,30 @@ TEST_F(KafkaLogFakeTest, AnswersComeInTheOrderOfTheCalls) {
   ASSERT_TRUE(a_.Fence(1).ok());
   ASSERT_TRUE(a_.log->Fence(1, 1, "").ok());
   a_.topic->Hold(true);
-  Mutex mutex;
-  std::vector<int> order;
-  std::promise<void> last;
+  struct Answers {  // outlives the last callback, which may still be returning when the test ends
+    Mutex mutex;
+    std::vector<int> order;
+    std::promise<void> last;
+  };
+  const auto answers = std::make_shared<Answers>();
   for (int i = 0; i < 4; ++i) {
     const Epoch epoch = i == 2 ? 0 : 1;  // the third is refused at once
-    a_.log->Append({{i % 2, epoch, "x"}}, [&, i](const Result<std::vector<LogOffset>>& result) {
+    a_.log->Append({{i % 2, epoch, "x"}}, [answers, i](const Result<std::vector<LogOffset>>& result) {
       EXPECT_EQ(result.ok(), i != 2);
-      const MutexLock lock(mutex);
-      order.push_back(i);
-      if (i == 3) last.set_value();
+      const MutexLock lock(answers->mutex);
+      answers->order.push_back(i);
+      if (i == 3) answers->last.set_value();
     });
   }
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   {
-    const MutexLock lock(mutex);
-    EXPECT_TRUE(order.empty());
+    const MutexLock lock(answers->mutex);
+    EXPECT_TRUE(answers->order.empty());
   }
   a_.topic->StepAll();
-  last.get_future().get();
-  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3}));
+  answers->last.get_future().get();
+  const MutexLock lock(answers->mutex);
+  EXPECT_EQ(answers->order, (std::vector<int>{0, 1, 2, 3}));
 }
 
 TEST_F(KafkaLogFakeTest, AFenceThatIsNotAnsweredInTime) {
