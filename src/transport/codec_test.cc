@@ -132,7 +132,8 @@ TEST(Codec, RoundTripsOfEverything) {
 
 TEST(Codec, ColumnsKeepTheirValues) {
   RandomCodec random(2);
-  for (const FieldSchema& field : EveryTypeSchema()->fields) {
+  const SchemaPtr schema = EveryTypeSchema();
+  for (const FieldSchema& field : schema->fields) {
     for (const int64_t rows : {0, 1, 100}) {
       Column column = random.RandomColumn(field, rows);
       column.is_dynamic = field.is_dynamic;
@@ -299,6 +300,28 @@ TEST(Codec, ListsThatLieAboutTheirLengthTakeNoMemory) {
   const auto read = DecodeAnswer<std::vector<SegmentMeta>>(Frame::Of(bytes));
   EXPECT_EQ(read.status().code(), ErrorCode::kCorrupted);
   EXPECT_THAT(read.status().message(), testing::HasSubstr("memory"));
+}
+
+TEST(Codec, SchemasOfNoUseAreRefused) {
+  const auto refused = [](const std::function<void(FieldSchema&)>& spoil, size_t field) {
+    CollectionDraft draft;
+    draft.schema = *EveryTypeSchema();
+    spoil(draft.schema.fields[field]);
+    return !DecodeAnswer<CollectionDraft>(EncodeAnswer(Result<CollectionDraft>(draft))).ok();
+  };
+  EXPECT_FALSE(refused([](FieldSchema&) {}, 0));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.is_primary = false; }, 0));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.type = DataType::kFloat; }, 0));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.is_primary = true; }, 11));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.dim = 0; }, 1));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.dim = -1; }, 1));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.type = static_cast<DataType>(77); }, 1));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.default_value = Value(std::string("x")); }, 9));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.default_value = Value(int64_t{1}); }, 14));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.default_value = Value(std::string("short")); }, 1));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.is_dynamic = true; }, 9));
+  EXPECT_FALSE(refused([](FieldSchema& f) { f.default_value = Value(int64_t{1}); }, 9));
+  EXPECT_FALSE(refused([](FieldSchema& f) { f.default_value = Value(std::string("x")); }, 14));
 }
 
 // ---- plans
