@@ -302,6 +302,28 @@ TEST(Codec, ListsThatLieAboutTheirLengthTakeNoMemory) {
   EXPECT_THAT(read.status().message(), testing::HasSubstr("memory"));
 }
 
+TEST(Codec, SchemasOfNoUseAreRefused) {
+  const auto refused = [](const std::function<void(FieldSchema&)>& spoil, size_t field) {
+    CollectionDraft draft;
+    draft.schema = *EveryTypeSchema();
+    spoil(draft.schema.fields[field]);
+    return !DecodeAnswer<CollectionDraft>(EncodeAnswer(Result<CollectionDraft>(draft))).ok();
+  };
+  EXPECT_FALSE(refused([](FieldSchema&) {}, 0));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.is_primary = false; }, 0));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.type = DataType::kFloat; }, 0));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.is_primary = true; }, 11));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.dim = 0; }, 1));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.dim = -1; }, 1));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.type = static_cast<DataType>(77); }, 1));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.default_value = Value(std::string("x")); }, 9));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.default_value = Value(int64_t{1}); }, 14));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.default_value = Value(std::string("short")); }, 1));
+  EXPECT_TRUE(refused([](FieldSchema& f) { f.is_dynamic = true; }, 9));
+  EXPECT_FALSE(refused([](FieldSchema& f) { f.default_value = Value(int64_t{1}); }, 9));
+  EXPECT_FALSE(refused([](FieldSchema& f) { f.default_value = Value(std::string("x")); }, 14));
+}
+
 // ---- plans
 
 template <typename Plan>

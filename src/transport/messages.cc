@@ -75,14 +75,39 @@ void WireReader::Take(CollectionSchema& schema) {
   const size_t outer = in_.Enter();
   Fields(*this, schema);
   in_.Leave(outer);
-  if (ok() && !IsSound(schema)) in_.Fail("a schema has no or more than one primary key, or a dimension out of range");
+  if (!ok()) return;
+  if (Status usable = CheckUsable(schema); !usable.ok()) in_.Fail(std::move(usable));
 }
 
 void WireReader::Take(FieldSchema& field) {
   const size_t outer = in_.Enter();
   Fields(*this, field);
   in_.Leave(outer);
-  if (ok() && !IsSound(field)) in_.Fail("a field has a dimension out of range");
+  if (!ok()) return;
+  if (Status usable = CheckUsable(field); !usable.ok()) in_.Fail(std::move(usable));
+}
+
+Status CheckUsable(const FieldSchema& field) {
+  const auto bad = [&field](std::string_view why) {
+    return Status(ErrorCode::kParameterInvalid, fmt::format("another process's schema is of no use: field '{}' {}", field.name, why));
+  };
+  if (!IsSound(field)) return bad("has no known type or a dimension out of range");
+  const bool is_fixed = IsFixedWidth(field.type);
+  const int width = is_fixed ? FixedWidth(field.type, field.dim) : 0;
+  if (is_fixed && width <= 0) return bad(fmt::format("has no width as {} of dimension {}", Name(field.type), field.dim));
+  if (field.is_dynamic && field.type != DataType::kJson) return bad("is dynamic and no JSON");
+  if (field.is_primary && field.type != DataType::kInt64 && !IsString(field.type)) return bad("can't be the primary key");
+  if (!field.default_value || std::holds_alternative<std::monostate>(*field.default_value)) return {};
+  const auto* text = std::get_if<std::string>(&*field.default_value);
+  const bool fits = is_fixed && !IsVector(field.type) ? text == nullptr
+                                                      : text != nullptr && (!is_fixed || static_cast<int>(text->size()) == width);
+  return fits ? Status() : bad("has a default of another type");
+}
+
+Status CheckUsable(const CollectionSchema& schema) {
+  if (!IsSound(schema)) return {ErrorCode::kParameterInvalid, "another process's schema has no or more than one primary key"};
+  for (const FieldSchema& field : schema.fields) RETURN_IF_ERROR(CheckUsable(field));
+  return {};
 }
 
 // ---- rows

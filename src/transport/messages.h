@@ -134,6 +134,11 @@ void Fields(Codec& codec, T& r) {
   codec(r.count), codec(r.keys), codec(r.timestamps), codec(r.rows);
 }
 
+// Whether columns of the field or the schema can be made and filled with its defaults, and its keys be read: what code
+// behind the proxy takes for granted.
+Status CheckUsable(const FieldSchema& field);
+Status CheckUsable(const CollectionSchema& schema);
+
 // Whether an answer fits its question, so that merging it is safe: a peer's mistake is kServiceInternal here.
 Status CheckAnswer(const SearchPlan& plan, const SearchHits& hits);
 Status CheckAnswer(const QueryPlan& plan, const QueryRows& rows);

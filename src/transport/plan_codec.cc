@@ -151,7 +151,7 @@ Result<SchemaPtr> PlanReader::ReadSchema(FrameReader& in) {
   auto schema = std::make_shared<CollectionSchema>();
   Fields(reader, *schema);
   RETURN_IF_ERROR(reader.status());
-  if (!IsSound(*schema)) return Unsound("its schema has no primary key, or a dimension out of range");
+  RETURN_IF_ERROR(CheckUsable(*schema));
   MutexLock lock(mutex_);
   schemas_.Put(std::string(bytes), schema);
   return SchemaPtr(std::move(schema));

@@ -154,16 +154,33 @@ class RandomCodec {
     const ErrorCode code = kCodes[Below(std::size(kCodes))];
     status = code == ErrorCode::kOk ? Status() : Status(code, Bytes(Below(40)));
   }
+  // Random beside what has to fit together.
   void Fill(FieldSchema& field) {
+    const SchemaPtr schema = EveryTypeSchema();
+    const FieldSchema like = schema->fields[static_cast<size_t>(Below(22))];
     Fields(*this, field);
-    field.dim = static_cast<int>(Below(1000));
+    field.type = like.type;
+    field.element_type = like.element_type;
+    field.dim = like.dim;
+    field.is_primary = like.is_primary;
+    field.is_dynamic = like.is_dynamic;
+    if (!field.default_value) return;
+    if (IsFixedWidth(like.type) && !IsVector(like.type)) {
+      field.default_value = Below(2);
+    } else {
+      field.default_value = IsFixedWidth(like.type) ? Bytes(FixedWidth(like.type, like.dim)) : Bytes(Below(9));
+    }
   }
   void Fill(CollectionSchema& schema) {
     schema = *EveryTypeSchema(Below(2) == 0 ? DataType::kInt64 : DataType::kVarChar);
     (*this)(schema.description), (*this)(schema.properties), (*this)(schema.auto_id);
-    (*this)(schema.fields[1].default_value), (*this)(schema.fields[2].index_params);
+    schema.fields[9].default_value = Below(100);
+    (*this)(schema.fields[2].index_params);
   }
-  void Fill(Column& column) { column = RandomColumn(EveryTypeSchema()->fields[static_cast<size_t>(Below(22))], Below(20)); }
+  void Fill(Column& column) {
+    const SchemaPtr schema = EveryTypeSchema();
+    column = RandomColumn(schema->fields[static_cast<size_t>(Below(22))], Below(20));
+  }
   void Fill(RowBatch& batch) { batch = RandomRows(*EveryTypeSchema(), Below(3) == 0 ? 0 : Below(30)); }
   void Fill(PrimaryKeys& keys) { keys = RandomKeys(Below(2) == 0, Below(2) == 0 ? 0 : Below(40)); }
   void Fill(SearchHits& hits) {
