@@ -5,6 +5,12 @@
 #include "datanode/data_node_role.h"
 
 namespace saker {
+namespace {
+
+// Nobody else can own a channel, or the reader doesn't mind.
+bool NeedsNoProof(const Log& log, ConsistencyLevel level) { return log.exclusive() || level == ConsistencyLevel::kEventually; }
+
+}  // namespace
 
 Status DataNodeRole::CheckServing(const std::vector<ChannelId>& channels) const {
   for (const ChannelId channel : channels) {
@@ -41,6 +47,8 @@ void DataNodeRole::BeginRead(const ReadPointRequest& request, Callback<ReadPoint
   // Another owner may read above our clock, or it is long since the channel's ceiling was logged.
   const Timestamp wanted = std::max(applied, request.at_least);
   if (request.at_least > applied || wanted > ceiling) return RaiseCeilings(request, wanted, std::move(done));
+  // Without a callback on the heap: the way of every read in standalone.
+  if (NeedsNoProof(*deps_.log, request.level)) return done(ReadPoint{applied});
   ProveOwnership(request.channels, request.level, [this, applied, ceiling, done = std::move(done)](const Status& owned) {
     if (!owned.ok()) return done(owned);
     done(ReadPoint{std::max(applied, std::min<Timestamp>(applied_ts_, ceiling))});
@@ -91,7 +99,6 @@ void DataNodeRole::RaiseCeilings(const ReadPointRequest& request, Timestamp to, 
 
 void DataNodeRole::ProveOwnership(const std::vector<ChannelId>& channels, ConsistencyLevel level,
                                   std::function<void(const Status&)> done) {
-  if (deps_.log->exclusive() || level == ConsistencyLevel::kEventually) return done({});
   const int64_t trusted_us = level == ConsistencyLevel::kStrong ? 0 : settings_.proof_age.count() * 1000;
   std::vector<ChannelId> unproved;
   for (const ChannelId channel : channels) {
