@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -175,16 +176,24 @@ class Cluster:
             "--peer-client-cert-auth", "--auto-compaction-mode", "revision", "--auto-compaction-retention", "10000",
             "--quota-backend-bytes", str(2 << 30), "--logger", "zap", "--log-level", "warn"])
 
-    def etcd_ready(self, name):
-        import ssl
+    def ask_etcd(self, name, path, body=None, timeout=2):
+        """The answer of one member's HTTP gateway, as text; `body`, if there is one, is sent as JSON."""
         tls = self.dir / "tls"
         context = ssl.create_default_context(cafile=tls / "ca.pem")
         context.load_cert_chain(tls / "client.pem", tls / "client.key")
+        request = urllib.request.Request(f"https://127.0.0.1:{etcd_ports(name)[0]}{path}", data=None if body is None else json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
+            return answer.read().decode()
+
+    def etcd_ready(self, name):
         try:
-            with urllib.request.urlopen(f"https://127.0.0.1:{etcd_ports(name)[0]}/health", timeout=2, context=context) as answer:
-                return json.load(answer)["health"] == "true"
+            return json.loads(self.ask_etcd(name, "/health"))["health"] == "true"
         except (OSError, ValueError, KeyError):
             return False
+
+    def etcd_leads(self, name):
+        status = json.loads(self.ask_etcd(name, "/v3/maintenance/status", {}))
+        return status["leader"] == status["header"]["member_id"]
 
     # ---- Kafka
 

@@ -208,6 +208,15 @@ class Faults:
         time.sleep(15)
         self.restart("etcd1")
 
+    def etcd_leader(self):
+        victim = next(name for name in ETCDS if self.cluster.etcd_leads(name))
+        self.kill(victim)
+        time.sleep(15)
+        self.restart(victim)
+
+    def etcd_two(self):
+        self.outage_of_etcd(lambda: self.kill(*ETCDS[:2]), lambda: self.restart(*ETCDS[:2]))
+
     def outage_of_etcd(self, down, up):
         before = {name: self.cluster.pid(name) for name in SAKERS}
         down()
@@ -254,7 +263,31 @@ class Faults:
         return result
 
 
-ORDER = ["querynode", "querynode_replicas", "datanode", "coordinator", "etcd_one", "etcd_all_killed", "etcd_all_paused"]
+# What each is to reach: the share of requests that succeed, or the longest time without one.
+SHARE, GAP = "share", "gap"
+GOALS = {
+    "querynode": {"search": (GAP, 5), "insert": (SHARE, 0.999)},
+    "querynode_replicas": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+    "datanode": {"search": (GAP, 15), "insert": (GAP, 5)},
+    "coordinator": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+    "etcd_one": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+    "etcd_leader": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+    "etcd_two": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+    "etcd_all_killed": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+    "etcd_all_paused": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+}
+ORDER = list(GOALS)
+
+
+def missed(fault, result):
+    """What of a fault's goals was not reached, in words."""
+    words = [f"{result[what]} {what}" for what in ("lost", "phantom", "exits") if result[what]]
+    for kind, (measure, goal) in GOALS[fault].items():
+        if measure == SHARE and result[kind]["share"] < goal:
+            words.append(f"{kind} below {goal:.1%}")
+        if measure == GAP and result[kind]["longest_gap_s"] > goal:
+            words.append(f"{kind} out for more than {goal} s")
+    return words
 
 
 def main():
@@ -281,6 +314,8 @@ def main():
         print(f"{fault:20} search {r['search']['share']:8.3%} gap {r['search']['longest_gap_s']:5.1f} s   "
               f"insert {r['insert']['share']:8.3%} gap {r['insert']['longest_gap_s']:5.1f} s   "
               f"lost {r['lost']} phantom {r['phantom']}   {r['note']}", flush=True)
+        r["missed"] = missed(fault, r)
+        print(f"{'':20}   goal {'missed: ' + ', '.join(r['missed']) if r['missed'] else 'met'}", flush=True)
         for kind in ("search", "insert"):
             for error in r[kind]["errors"]:
                 print(f"{'':20}   {kind}: {error[:200]}", flush=True)
