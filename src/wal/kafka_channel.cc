@@ -133,10 +133,12 @@ void KafkaChannelScan::Add(const KafkaRecordHeader& header, std::string_view val
     if (due == header) {
       ++run.count;
       run.bytes += bytes;
+      run.checksums.push_back(header.checksum);
       return;
     }
   }
-  runs_.push_back({offset, 1, bytes, header, header.type == KafkaRecordType::kCheckpoint ? std::string(value) : ""});
+  std::string kept(header.type == KafkaRecordType::kCheckpoint ? value : std::string_view());
+  runs_.push_back({offset, 1, bytes, header, {header.checksum}, std::move(kept)});
 }
 
 // A checkpoint tells the truth about the place it names even if it is void itself: its writer had read that place. So
@@ -156,6 +158,7 @@ std::optional<KafkaChannelIndex> KafkaChannelScan::Finish(const Visit& visit) co
     KafkaRecordHeader header = run.header;
     for (LogOffset offset = run.first; offset < run.first + run.count; ++offset, ++header.sequence) {
       if (offset < index.next()) continue;
+      header.checksum = run.checksums[static_cast<size_t>(offset - run.first)];
       const bool counts = index.Add(header, run.value, run.bytes / run.count);
       told |= counts && header.type == KafkaRecordType::kCheckpoint;
       visit(offset, header, counts);

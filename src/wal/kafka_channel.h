@@ -95,7 +95,8 @@ class KafkaChannelScan {
     LogOffset first = 0;
     int64_t count = 0;
     int64_t bytes = 0;
-    KafkaRecordHeader header;
+    KafkaRecordHeader header;         // of the first
+    std::vector<uint32_t> checksums;  // of each
     std::string value;
   };
   const LogOffset start_;
