@@ -64,6 +64,8 @@ struct Catalog::State {
   std::unordered_map<SegmentId, Versioned<SegmentMeta>> segments GUARDED_BY(mutex);
   std::unordered_map<CollectionId, std::set<SegmentId>> by_collection GUARDED_BY(mutex);
   std::map<int64_t, Versioned<TaskSpec>> tasks GUARDED_BY(mutex);
+  std::map<NodeId, Versioned<DrainRequest>> draining GUARDED_BY(mutex);
+  std::map<std::string, Versioned<ResourceGroup>, std::less<>> groups GUARDED_BY(mutex);
 
   Mutex listeners_mutex;
   std::map<int, Listener> listeners GUARDED_BY(listeners_mutex);
@@ -160,6 +162,11 @@ void Catalog::State::Apply(const WatchEvent& event, Change& change) {
     Put<Role>(roles, key.substr(kRolePrefix.size()), DecodeRole(event.kv.value), event.kv);
     return;
   }
+  if (StartsWith(key, kResourceGroupPrefix)) {
+    Put<ResourceGroup>(groups, key.substr(kResourceGroupPrefix.size()), DecodeResourceGroup(event.kv.value), event.kv);
+    change.sessions = true;
+    return;
+  }
   if (StartsWith(key, kSessionPrefix)) {
     change.sessions = true;
     return;
@@ -179,6 +186,9 @@ void Catalog::State::Apply(const WatchEvent& event, Change& change) {
   } else if (StartsWith(key, kTaskPrefix)) {
     Put<TaskSpec>(tasks, *id, DecodeTask(event.kv.value), event.kv);
     change.tasks = true;
+  } else if (StartsWith(key, kDrainPrefix)) {
+    Put<DrainRequest>(draining, NodeId(*id), DecodeDrain(event.kv.value), event.kv);
+    change.sessions = true;
   }
 }
 
@@ -227,12 +237,22 @@ void Catalog::State::Erase(const std::string& key, Change& change) {
     roles.erase(key.substr(kRolePrefix.size()));
     return;
   }
+  if (StartsWith(key, kResourceGroupPrefix)) {
+    groups.erase(key.substr(kResourceGroupPrefix.size()));
+    change.sessions = true;
+    return;
+  }
   if (StartsWith(key, kSessionPrefix)) {
     change.sessions = true;
     return;
   }
   const auto id = IdInKey(key);
   if (!id.has_value()) return;
+  if (StartsWith(key, kDrainPrefix)) {
+    draining.erase(NodeId(*id));
+    change.sessions = true;
+    return;
+  }
   if (StartsWith(key, kDatabasePrefix)) {
     databases.erase(DatabaseId(*id));
   } else if (StartsWith(key, kCollectionPrefix)) {
@@ -373,6 +393,23 @@ std::vector<ChannelAssignment> Catalog::Channels() const {
   return out;
 }
 
+std::set<NodeId> Catalog::Draining() const {
+  ReaderLock lock(state_->mutex);
+  std::set<NodeId> out;
+  for (const auto& [node, drain] : state_->draining) out.insert(node);
+  return out;
+}
+
+std::shared_ptr<const ResourceGroup> Catalog::FindResourceGroup(std::string_view name) const {
+  ReaderLock lock(state_->mutex);
+  return ValueOf(state_->groups, name);
+}
+
+std::vector<std::shared_ptr<const ResourceGroup>> Catalog::ResourceGroups() const {
+  ReaderLock lock(state_->mutex);
+  return ValuesOf(state_->groups);
+}
+
 std::shared_ptr<const SegmentMeta> Catalog::FindSegment(SegmentId id) const {
   ReaderLock lock(state_->mutex);
   return ValueOf(state_->segments, id);
@@ -417,6 +454,11 @@ Revision Catalog::ChannelRevision(ChannelId channel) const {
 Revision Catalog::PlacementRevision(CollectionId id) const {
   ReaderLock lock(state_->mutex);
   return RevisionOf(state_->placements, id);
+}
+
+Revision Catalog::ResourceGroupRevision(std::string_view name) const {
+  ReaderLock lock(state_->mutex);
+  return RevisionOf(state_->groups, name);
 }
 
 int Catalog::Subscribe(Listener listener) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,11 @@ class Catalog {
   ChannelAssignment Channel(ChannelId channel) const;
   std::vector<ChannelAssignment> Channels() const;
 
+  // ---- nodes
+  std::set<NodeId> Draining() const;                                              // they are to be emptied
+  std::shared_ptr<const ResourceGroup> FindResourceGroup(std::string_view name) const;  // null: there is none; not the default
+  std::vector<std::shared_ptr<const ResourceGroup>> ResourceGroups() const;       // without the default
+
   // ---- segments and tasks (only with_segments)
   std::shared_ptr<const SegmentMeta> FindSegment(SegmentId id) const;             // tombstones included
   std::vector<std::shared_ptr<const SegmentMeta>> Segments(CollectionId id) const;
@@ -64,6 +70,7 @@ class Catalog {
   Revision SegmentRevision(SegmentId id) const;
   Revision ChannelRevision(ChannelId channel) const;
   Revision PlacementRevision(CollectionId id) const;
+  Revision ResourceGroupRevision(std::string_view name) const;
 
   // Called after each batch of changes, on the watch's thread; must be short (poke a ControlLoop). Returns a handle.
   struct Change {
@@ -73,7 +80,7 @@ class Catalog {
     std::vector<ChannelId> channels;
     std::vector<SegmentId> segments;
     bool tasks = false;
-    bool sessions = false;
+    bool sessions = false;                   // nodes came, went, are to be emptied, or changed their group
   };
   using Listener = std::function<void(const Change&)>;
   int Subscribe(Listener listener);

@@ -176,20 +176,32 @@ class IdleDataCoord : public DataCoord {
   Result<std::vector<SegmentReport>> Segments(CollectionId) override { return NotInThisTest(); }
   Result<Revision> CommitFlush(ChannelId, Epoch, const std::vector<SegmentMeta>&) override { return NotInThisTest(); }
   Status ReportSealed(ChannelId, Epoch, CollectionId, Timestamp) override { return NotInThisTest(); }
-  void ReportChannelLost(ChannelId, NodeId, Epoch) override {}
-  void ReportCheckpoint(ChannelId, Epoch, int64_t) override {}
+  Status ReportChannelLost(ChannelId, NodeId, Epoch) override { return {}; }
+  Status ReportCheckpoint(ChannelId, Epoch, int64_t) override { return {}; }
   Status ReportCompaction(int64_t, Result<SegmentMeta>) override { return NotInThisTest(); }
+  Status ReportHandedOver(ChannelId, Epoch) override { return NotInThisTest(); }
+  Status DrainNode(NodeId, bool) override { return NotInThisTest(); }
+  Result<DrainProgress> GetDrainProgress(NodeId) override { return NotInThisTest(); }
 };
 
 class IdleQueryCoord : public QueryCoord {
  public:
-  Result<Revision> Load(CollectionId, const std::vector<PartitionId>&, int32_t, const std::vector<FieldId>&) override {
+  Result<Revision> Load(CollectionId, const std::vector<PartitionId>&, int32_t, const std::vector<FieldId>&,
+                        const std::vector<std::string>&) override {
     return NotInThisTest();
   }
   Result<Revision> Release(CollectionId, const std::vector<PartitionId>&) override { return NotInThisTest(); }
   Result<LoadProgress> Progress(CollectionId, const std::vector<PartitionId>&) override { return NotInThisTest(); }
-  void ReportLoaded(NodeId, CollectionId, const std::vector<SegmentId>&) override {}
-  void ReportLoadFailed(NodeId, CollectionId, SegmentId, const Status&) override {}
+  Status ReportLoaded(const LoadedReport&) override { return {}; }
+  Status ReportLoadFailed(NodeId, CollectionId, SegmentId, const Status&) override { return {}; }
+  Status DrainNode(NodeId, bool) override { return NotInThisTest(); }
+  Result<DrainProgress> GetDrainProgress(NodeId) override { return NotInThisTest(); }
+  Result<Revision> CreateResourceGroup(const std::string&, const ResourceGroupLimits&) override { return NotInThisTest(); }
+  Result<Revision> UpdateResourceGroups(const std::map<std::string, ResourceGroupLimits>&) override { return NotInThisTest(); }
+  Result<Revision> DropResourceGroup(const std::string&) override { return NotInThisTest(); }
+  Result<Revision> TransferNode(const std::string&, const std::string&, int32_t) override { return NotInThisTest(); }
+  Result<Revision> TransferReplica(const std::string&, const std::string&, CollectionId, int32_t) override { return NotInThisTest(); }
+  Result<ResourceGroupState> DescribeResourceGroup(const std::string&) override { return NotInThisTest(); }
 };
 
 class IdleIndexCoord : public IndexCoord {
@@ -201,6 +213,8 @@ class IdleIndexCoord : public IndexCoord {
   }
   Result<IndexProgress> Progress(CollectionId, IndexId) override { return NotInThisTest(); }
   Status ReportIndex(int64_t, Result<SegmentIndex>) override { return NotInThisTest(); }
+  Status DrainNode(NodeId, bool) override { return NotInThisTest(); }
+  Result<DrainProgress> GetDrainProgress(NodeId) override { return NotInThisTest(); }
 };
 
 class IdleDataNode : public DataNode {
@@ -211,8 +225,8 @@ class IdleDataNode : public DataNode {
   void Query(const GrowingLeg&, std::shared_ptr<const QueryPlan>, Callback<QueryRows> done) override { done(NotInThisTest()); }
   void Fetch(const FetchRequest&, Callback<RowBatch> done) override { done(NotInThisTest()); }
   Result<DeleteStream> Deletes(const DeleteStreamRequest&) override { return NotInThisTest(); }
-  std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId) override { return {}; }
-  Timestamp OldestPin(CollectionId) override { return kMaxTimestamp; }
+  Result<std::vector<GrowingSegmentInfo>> GrowingSegments(CollectionId) override { return std::vector<GrowingSegmentInfo>(); }
+  Result<Timestamp> OldestPin(CollectionId) override { return kMaxTimestamp; }
   Status BarrierCollection(CollectionId, const std::vector<ChannelId>&, int64_t, bool, const std::vector<PartitionId>&) override {
     return NotInThisTest();
   }
@@ -227,14 +241,26 @@ class TestPeers final : public Peers {
   IndexCoord* index_coord() override { return index; }
   DataNode* data_node(NodeId node) override { return node == kThisNode ? datanode.load() : nullptr; }
   QueryNode* query_node(NodeId) override { return nullptr; }
-  std::vector<NodeId> data_nodes() override { return {kThisNode}; }
-  std::vector<NodeId> query_nodes() override { return {kThisNode}; }
-  std::vector<NodeId> index_nodes() override { return {kThisNode}; }
+  std::vector<NodeId> data_nodes() override { return nodes(); }
+  std::vector<NodeId> query_nodes() override { return nodes(); }
+  std::vector<NodeId> index_nodes() override { return nodes(); }
+  std::vector<NodeId> nodes() {
+    MutexLock lock(mutex_);
+    return nodes_;
+  }
+  void SetNodes(std::vector<NodeId> nodes) {
+    MutexLock lock(mutex_);
+    nodes_ = std::move(nodes);
+  }
 
   std::atomic<DataCoord*> data{nullptr};
   std::atomic<QueryCoord*> query{nullptr};
   std::atomic<IndexCoord*> index{nullptr};
   std::atomic<DataNode*> datanode{nullptr};
+
+ private:
+  Mutex mutex_;
+  std::vector<NodeId> nodes_ GUARDED_BY(mutex_) = {kThisNode};
 };
 
 // ---- sealed segments

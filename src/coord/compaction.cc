@@ -25,7 +25,9 @@ CompactionInput DataCoordRole::InputOf(const Collection& collection, const Place
   // Looked at after the segments: a pin set later is at or above every delete that they hold.
   for (const ChannelId channel : collection.shards) {
     DataNode* owner = deps_.peers->data_node(deps_.catalog->Channel(channel).owner);
-    if (owner != nullptr) input.keep_from = std::min(input.keep_from, owner->OldestPin(collection.id));
+    if (owner == nullptr) continue;
+    const auto pin = owner->OldestPin(collection.id);
+    input.keep_from = std::min(input.keep_from, pin.ok() ? *pin : 0);  // nobody knows: keep everything
   }
   for (const TaskSpec& task : deps_.catalog->Tasks()) {
     if (task.kind == TaskKind::kCompact) input.busy.insert(task.inputs.begin(), task.inputs.end());
@@ -80,7 +82,7 @@ void DataCoordRole::PlanCompactions(CollectionId id) {
 }
 
 Status DataCoordRole::NameTasks(std::vector<TaskSpec>& tasks) const {
-  const std::vector<NodeId> nodes = deps_.peers->index_nodes();
+  const std::vector<NodeId> nodes = NotDraining(deps_.peers->index_nodes());
   if (nodes.empty()) return {ErrorCode::kNodeLack, "no indexnode to compact"};
   ASSIGN_OR_RETURN(int64_t id, deps_.next_ids(static_cast<int64_t>(tasks.size()) * 2));
   for (TaskSpec& task : tasks) {

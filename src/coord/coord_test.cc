@@ -24,7 +24,7 @@ class ToldDataNode : public IdleDataNode {
     }
     done(ReadPoint{++clock});
   }
-  std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId) override {
+  Result<std::vector<GrowingSegmentInfo>> GrowingSegments(CollectionId) override {
     MutexLock lock(mutex_);
     return growing_;
   }
@@ -32,7 +32,7 @@ class ToldDataNode : public IdleDataNode {
     return {};
   }
   // Asked whenever a compaction is planned.
-  Timestamp OldestPin(CollectionId) override {
+  Result<Timestamp> OldestPin(CollectionId) override {
     ++plans;
     return kMaxTimestamp;
   }
@@ -228,7 +228,7 @@ TEST_F(CoordTest, AFlushRequestIsNotOverwritten) {
   std::atomic<bool> done{false};
   std::thread unlucky([&] {
     while (!done) {
-      coord.ReportChannelLost(0, kThisNode, stores_.catalog->Channel(0).epoch);
+      EXPECT_TRUE(coord.ReportChannelLost(0, kThisNode, stores_.catalog->Channel(0).epoch).ok());
       std::this_thread::yield();
     }
   });
@@ -342,10 +342,10 @@ TEST_F(CoordTest, ATombstoneGoesWhenTheLogHasPassedItsRecords) {
   stores_.Put(ended);
   ASSERT_TRUE(Eventually([&] { return stores_.catalog->FindSegment(SegmentId(1))->manifest.empty(); }));
   EXPECT_FALSE(Exists(ended.manifest));
-  coord.ReportCheckpoint(0, 1, 69);
+  EXPECT_TRUE(coord.ReportCheckpoint(0, 1, 69).ok());
   std::this_thread::sleep_for(milliseconds(100));
   EXPECT_NE(stores_.catalog->FindSegment(SegmentId(1)), nullptr) << "a replay would bring it back";
-  coord.ReportCheckpoint(0, 1, 70);
+  EXPECT_TRUE(coord.ReportCheckpoint(0, 1, 70).ok());
   EXPECT_TRUE(Eventually([&] { return stores_.catalog->FindSegment(SegmentId(1)) == nullptr; }));
 }
 
@@ -477,26 +477,26 @@ TEST_F(IndexTest, AnIndexOfALoadedCollectionIsNotDropped) {
 
 TEST_F(IndexTest, APartitionThatIsGoneIsNotLoaded) {
   auto& coord = Query();
-  const auto refused = coord.Load(kModelCollection, {kModelPartition, PartitionId(999)}, 1, {});
+  const auto refused = coord.Load(kModelCollection, {kModelPartition, PartitionId(999)}, 1, {}, {});
   EXPECT_EQ(refused.status().code(), ErrorCode::kPartitionNotFound) << refused.status().ToString();
   EXPECT_FALSE(stores_.catalog->GetCollection(kModelCollection)->load.loaded);
-  EXPECT_TRUE(coord.Load(kModelCollection, {kModelPartition}, 1, {}).ok());
-  EXPECT_EQ(coord.Load(kModelCollection, {kModelPartition}, 2, {}).status().code(), ErrorCode::kNodeLack);
+  EXPECT_TRUE(coord.Load(kModelCollection, {kModelPartition}, 1, {}, {}).ok());
+  EXPECT_EQ(coord.Load(kModelCollection, {kModelPartition}, 2, {}, {}).status().code(), ErrorCode::kNodeLack);
 }
 
 TEST_F(IndexTest, WhoWaitsForALoadHearsOfADamagedFile) {
   auto& coord = Query();
   PutSegment(Segment(1));
-  ASSERT_TRUE(coord.Load(kModelCollection, {}, 1, {}).ok());
+  ASSERT_TRUE(coord.Load(kModelCollection, {}, 1, {}, {}).ok());
   ASSERT_TRUE(Eventually([&] { return stores_.catalog->FindPlacement(kModelCollection) != nullptr; }));
   EXPECT_TRUE(coord.Progress(kModelCollection, {})->loading);
-  coord.ReportLoadFailed(kThisNode, kModelCollection, SegmentId(1), Status(ErrorCode::kServiceUnavailable, "later"));
+  EXPECT_TRUE(coord.ReportLoadFailed(kThisNode, kModelCollection, SegmentId(1), Status(ErrorCode::kServiceUnavailable, "later")).ok());
   EXPECT_TRUE(coord.Progress(kModelCollection, {}).ok());
-  coord.ReportLoadFailed(kThisNode, kModelCollection, SegmentId(1), Status(ErrorCode::kCorrupted, "x.seg is damaged"));
+  EXPECT_TRUE(coord.ReportLoadFailed(kThisNode, kModelCollection, SegmentId(1), Status(ErrorCode::kCorrupted, "x.seg is damaged")).ok());
   const auto progress = coord.Progress(kModelCollection, {});
   EXPECT_EQ(progress.status().code(), ErrorCode::kCorrupted);
   EXPECT_NE(progress.status().message().find("x.seg is damaged"), std::string::npos);
-  coord.ReportLoaded(kThisNode, kModelCollection, {SegmentId(1)});
+  EXPECT_TRUE(coord.ReportLoaded({kThisNode, kModelCollection, {{SegmentId(1), 100}}, {}}).ok());
   EXPECT_TRUE(Eventually([&] {
     const auto now = coord.Progress(kModelCollection, {});
     return now.ok() && now->percent == 100;
@@ -561,6 +561,207 @@ TEST_F(RootTest, ARoleOfManyUsersIsDropped) {
       EXPECT_THAT(user->roles, testing::ElementsAre("other"));
     }
   }
+}
+
+// ---- work moves
+
+constexpr NodeId kSecond{2};
+constexpr NodeId kThird{3};
+
+class MovesTest : public IndexTest {
+ protected:
+  MovesTest() { settings_.balance_interval = milliseconds(1); }
+
+  QueryCoordRole& Query() {
+    query_ = std::make_unique<QueryCoordRole>(Deps(), settings_);
+    query_->Start();
+    return *query_;
+  }
+  std::shared_ptr<const Placement> Placed() { return stores_.catalog->FindPlacement(kModelCollection); }
+  std::set<SegmentId> On(NodeId node, bool incoming) {
+    std::set<SegmentId> out;
+    const auto placement = Placed();
+    for (const auto& placed : placement == nullptr ? std::vector<SegmentPlacement>() : placement->segments) {
+      const auto& nodes = incoming ? placed.incoming : placed.nodes;
+      if (std::find(nodes.begin(), nodes.end(), node) != nodes.end()) out.insert(placed.segment);
+    }
+    return out;
+  }
+  // Reports what a querynode that has done all it is to do would.
+  void Report(NodeId node) {
+    LoadedReport report{node, kModelCollection, {}, {0, memory_limit_}};
+    for (const bool incoming : {false, true}) {
+      for (const SegmentId segment : On(node, incoming)) report.segments.push_back({segment, 1000});
+    }
+    EXPECT_TRUE(query_->ReportLoaded(report).ok());
+  }
+  // Until all nodes hold what they are to hold and nothing is on its way.
+  bool Settle(std::vector<NodeId> nodes) {
+    return Eventually([&] {
+      for (const NodeId node : nodes) Report(node);
+      const auto placement = Placed();
+      return placement != nullptr && placement->loaded && std::all_of(placement->segments.begin(), placement->segments.end(), [](const auto& placed) {
+        return placed.serving && placed.incoming.empty();
+      });
+    });
+  }
+  void LoadFour(QueryCoordRole& coord, int32_t replicas = 1, std::vector<NodeId> nodes = {kThisNode}) {
+    for (int64_t id = 1; id <= 4; ++id) PutSegment(Segment(id));
+    ASSERT_TRUE(coord.Load(kModelCollection, {}, replicas, {}, {}).ok());
+    ASSERT_TRUE(Settle(std::move(nodes)));
+  }
+
+  QueryCoordSettings settings_;
+  int64_t memory_limit_ = 1 << 30;
+};
+
+TEST_F(MovesTest, ANewQuerynodeGetsItsShare) {
+  auto& coord = Query();
+  LoadFour(coord);
+  EXPECT_EQ(On(kThisNode, false).size(), 4u);
+  peers_.SetNodes({kThisNode, kSecond});
+  coord.NodesChanged();
+  ASSERT_TRUE(Eventually([&] { return On(kSecond, true).size() == 2; }));
+  EXPECT_EQ(On(kThisNode, false).size(), 4u) << "reads go where the segments are";
+  ASSERT_TRUE(Settle({kThisNode, kSecond}));
+  EXPECT_EQ(On(kSecond, false).size(), 2u);
+  EXPECT_EQ(On(kThisNode, false).size(), 2u);
+}
+
+TEST_F(MovesTest, ADrainedQuerynodeHoldsNothingWhoeverLeads) {
+  auto& coord = Query();
+  peers_.SetNodes({kThisNode, kSecond});
+  LoadFour(coord, 1, {kThisNode, kSecond});
+  ASSERT_EQ(On(kSecond, false).size(), 2u);
+  EXPECT_EQ(coord.DrainNode(kThird, true).code(), ErrorCode::kNodeNotFound);
+  ASSERT_TRUE(coord.DrainNode(kSecond, true).ok());
+  EXPECT_TRUE(coord.DrainNode(kSecond, true).ok()) << "asked once more";
+  // The next leader goes on with it.
+  coord.Stop();
+  auto& next = Query();
+  Report(kThisNode);
+  Report(kSecond);
+  auto progress = next.GetDrainProgress(kSecond);
+  ASSERT_TRUE(progress.ok());
+  EXPECT_TRUE(progress->draining);
+  EXPECT_EQ(progress->segments, 2);
+  ASSERT_TRUE(Eventually([&] {
+    Report(kThisNode);
+    Report(kSecond);
+    return next.GetDrainProgress(kSecond)->empty();
+  }));
+  EXPECT_EQ(On(kThisNode, false).size(), 4u);
+  EXPECT_EQ(next.Load(kModelCollection, {}, 2, {}, {}).status().code(), ErrorCode::kNodeLack) << "one that is drained serves no replica";
+  ASSERT_TRUE(next.DrainNode(kSecond, false).ok());
+  EXPECT_FALSE(next.GetDrainProgress(kSecond)->draining);
+  EXPECT_TRUE(Eventually([&] { return On(kSecond, true).size() == 2; })) << "it gets its share again";
+}
+
+TEST_F(MovesTest, WhatDoesNotFitIsRefused) {
+  memory_limit_ = 3000;
+  auto& coord = Query();
+  for (int64_t id = 1; id <= 4; ++id) PutSegment(Segment(id));
+  EXPECT_TRUE(coord.ReportLoaded({kThisNode, CollectionId(), {}, {0, memory_limit_}}).ok());
+  const auto refused = coord.Load(kModelCollection, {}, 1, {}, {});
+  EXPECT_EQ(refused.status().code(), ErrorCode::kMemoryLimitExceeded);
+  EXPECT_NE(refused.status().message().find("memory limit exceeded[predict=4000][limit=2700]"), std::string::npos) << refused.status().message();
+  EXPECT_TRUE(coord.ReportLoaded({kThisNode, CollectionId(), {}, {0, 6000}}).ok());
+  EXPECT_TRUE(coord.Load(kModelCollection, {}, 1, {}, {}).ok());
+}
+
+TEST_F(MovesTest, ADrainedDatanodeLosesItsChannels) {
+  auto& coord = Data();
+  const NodeId first = stores_.catalog->Channel(0).owner;
+  ASSERT_EQ(first, kThisNode);
+  peers_.SetNodes({kThisNode, kSecond});
+  ASSERT_TRUE(coord.DrainNode(kThisNode, true).ok());
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Channel(0).successor == kSecond; }));
+  EXPECT_EQ(stores_.catalog->Channel(0).owner, kThisNode);
+  EXPECT_EQ(coord.GetDrainProgress(kThisNode)->channels, 1);
+  std::this_thread::sleep_for(milliseconds(50));
+  EXPECT_EQ(stores_.catalog->Channel(0).owner, kThisNode) << "it moves once its owner has flushed it";
+  EXPECT_TRUE(coord.ReportHandedOver(0, stores_.catalog->Channel(0).epoch).ok());
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Channel(0).owner == kSecond; }));
+  EXPECT_EQ(stores_.catalog->Channel(0).epoch, 2);
+  EXPECT_FALSE(stores_.catalog->Channel(0).successor);
+  EXPECT_TRUE(coord.GetDrainProgress(kThisNode)->empty());
+}
+
+TEST_F(MovesTest, AnOwnerThatDoesNotFlushIsNotWaitedForForever) {
+  DataCoordSettings settings;
+  settings.handover_limit = milliseconds(100);
+  auto& coord = Data(settings);
+  peers_.SetNodes({kThisNode, kSecond});
+  ASSERT_TRUE(coord.DrainNode(kThisNode, true).ok());
+  EXPECT_TRUE(Eventually([&] { return stores_.catalog->Channel(0).owner == kSecond; }));
+}
+
+TEST_F(MovesTest, ADrainedIndexnodeGetsNoTasks) {
+  auto& coord = Index();
+  peers_.SetNodes({kThisNode, kSecond});
+  ASSERT_TRUE(coord.DrainNode(kThisNode, true).ok());
+  for (int64_t id = 1; id <= 4; ++id) PutSegment(Segment(id));
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 4; }));
+  for (const TaskSpec& task : stores_.catalog->Tasks()) EXPECT_EQ(task.node, kSecond);
+  EXPECT_TRUE(coord.GetDrainProgress(kThisNode)->empty());
+  EXPECT_EQ(coord.GetDrainProgress(kSecond)->tasks, 4);
+}
+
+TEST_F(MovesTest, ResourceGroups) {
+  peers_.SetNodes({kThisNode, kSecond, kThird});
+  auto& coord = Query();
+  const auto code = [](const auto& result) { return result.status().code(); };
+  const std::string kDefault(kDefaultResourceGroup);
+  EXPECT_EQ(coord.DescribeResourceGroup(kDefault)->nodes.size(), 3u);
+  EXPECT_EQ(code(coord.DescribeResourceGroup("rg")), ErrorCode::kResourceGroupNotFound);
+  ASSERT_TRUE(coord.CreateResourceGroup("rg", {}).ok());
+  EXPECT_EQ(coord.CreateResourceGroup("rg", {}).status().message(), "resource group already exist");
+  EXPECT_EQ(code(coord.TransferNode(kDefault, "rg", 4)), ErrorCode::kUnexpected);
+  EXPECT_EQ(code(coord.TransferNode(kDefault, "other", 1)), ErrorCode::kParameterInvalid);
+  EXPECT_EQ(code(coord.TransferNode(kDefault, "rg", 0)), ErrorCode::kParameterInvalid);
+  ASSERT_TRUE(coord.TransferNode(kDefault, "rg", 1).ok());
+  EXPECT_EQ(coord.DescribeResourceGroup("rg")->nodes.size(), 1u);
+  EXPECT_EQ(coord.DescribeResourceGroup("rg")->capacity, 1);
+  EXPECT_EQ(coord.DescribeResourceGroup(kDefault)->nodes.size(), 2u);
+  EXPECT_EQ(coord.DropResourceGroup("rg").status().message(), "delete non-empty rg is not permitted");
+
+  // Loaded into it, and nowhere else.
+  EXPECT_EQ(code(coord.Load(kModelCollection, {}, 2, {}, {"rg"})), ErrorCode::kNodeLack);
+  EXPECT_EQ(code(coord.Load(kModelCollection, {}, 1, {}, {"other"})), ErrorCode::kResourceGroupNotFound);
+  EXPECT_NE(coord.Load(kModelCollection, {}, 3, {}, {"rg", "rg"}).status().message().find("resource group num can only be 0, 1 or same"), std::string::npos);
+  for (int64_t id = 1; id <= 4; ++id) PutSegment(Segment(id));
+  ASSERT_TRUE(coord.Load(kModelCollection, {}, 1, {}, {"rg"}).ok());
+  ASSERT_TRUE(Settle({kThisNode, kSecond, kThird}));
+  const NodeId member = coord.DescribeResourceGroup("rg")->nodes.at(0);
+  EXPECT_EQ(On(member, false).size(), 4u);
+  EXPECT_EQ(coord.DescribeResourceGroup("rg")->replicas, (std::map<CollectionId, int32_t>{{kModelCollection, 1}}));
+  EXPECT_EQ(code(coord.DropResourceGroup("rg")), ErrorCode::kParameterInvalid);
+
+  // To another group; served all the while.
+  ASSERT_TRUE(coord.CreateResourceGroup("second", {}).ok());
+  EXPECT_EQ(code(coord.TransferReplica("rg", "second", kModelCollection, 1)), ErrorCode::kNodeLack);
+  ASSERT_TRUE(coord.TransferNode(kDefault, "second", 1).ok());
+  EXPECT_EQ(code(coord.TransferReplica("rg", "second", kModelCollection, 2)), ErrorCode::kParameterInvalid);
+  ASSERT_TRUE(coord.TransferReplica("rg", "second", kModelCollection, 1).ok());
+  const NodeId other = coord.DescribeResourceGroup("second")->nodes.at(0);
+  ASSERT_TRUE(Eventually([&] {
+    for (const NodeId node : {kThisNode, kSecond, kThird}) Report(node);
+    return On(other, false).size() == 4 && On(member, false).empty();
+  }));
+  EXPECT_EQ(Placed()->replicas.at(0).group, "second");
+
+  // A dead member is replaced by a free node.
+  auto nodes = peers_.nodes();
+  std::erase(nodes, other);
+  peers_.SetNodes(nodes);
+  coord.NodesChanged();
+  EXPECT_TRUE(Eventually([&] {
+    const auto group = stores_.catalog->FindResourceGroup("second");
+    return group->nodes.size() == 1 && group->nodes[0] != other;
+  }));
+  // The groups are the catalog's: the next leader, and a copy in the object store, have them.
+  coord.Stop();
+  EXPECT_EQ(Query().DescribeResourceGroup("second")->capacity, 1);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include "coord/coordinator.h"
 
 #include <algorithm>
+#include <thread>
 
+#include "base/clock.h"
 #include "meta/keys.h"
 #include "meta/retry.h"
 
@@ -27,10 +29,40 @@ Status Coordinator::UpdateSegment(CollectionId collection, SegmentId segment,
       .status();
 }
 
+Status Coordinator::UntilServed(const std::function<Status()>& attempt) {
+  constexpr auto kLimit = std::chrono::seconds(5);
+  constexpr auto kPause = std::chrono::milliseconds(20);
+  const auto passes = [](ErrorCode code) {
+    return code == ErrorCode::kChannelNotAvailable || code == ErrorCode::kChannelNotFound || code == ErrorCode::kSuperseded;
+  };
+  const auto until = std::chrono::steady_clock::now() + kLimit;
+  Status status = attempt();
+  while (passes(status.code()) && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(kPause);
+    status = attempt();
+  }
+  return status;
+}
+
 Result<Revision> Coordinator::Seen(Result<Revision> revision) const {
   if (!revision.ok()) return revision;
   RETURN_IF_ERROR(deps_.catalog->WaitFor(*revision, std::chrono::milliseconds(5'000)));
   return revision;
+}
+
+Status Coordinator::SetDraining(NodeId node, bool drain, const std::vector<NodeId>& nodes) const {
+  const bool known = std::find(nodes.begin(), nodes.end(), node) != nodes.end();
+  const bool draining = deps_.catalog->Draining().contains(node);
+  if (!known && (drain || !draining)) return {ErrorCode::kNodeNotFound, "node not found[node=" + std::to_string(node.value) + "]"};
+  if (draining == drain) return {};
+  const std::string key = DrainKey(node);
+  return Seen(Commit({}, {drain ? MetaOp::Put(key, Encode(DrainRequest{node, WallMs()})) : MetaOp::Delete(key)})).status();
+}
+
+std::vector<NodeId> Coordinator::NotDraining(std::vector<NodeId> nodes) const {
+  const std::set<NodeId> draining = deps_.catalog->Draining();
+  std::erase_if(nodes, [&](NodeId node) { return draining.contains(node); });
+  return nodes;
 }
 
 std::string Coordinator::NameOf(CollectionId id) const {

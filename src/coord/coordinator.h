@@ -39,8 +39,16 @@ class Coordinator {
   // Reads the segment's key, lets `change` alter it, and writes it back if that returns true; again if somebody else was
   // faster. kIoKeyNotFound if there is none.
   Status UpdateSegment(CollectionId collection, SegmentId segment, const std::function<bool(SegmentMeta&)>& change) const;
+  // Runs `attempt` again for as long as nobody serves a channel, which passes: just after a start, or while the channel
+  // changes hands; for 5 s at most.
+  static Status UntilServed(const std::function<Status()>& attempt);
   // Waits until this process's own view has the change: the next one is decided on it.
   Result<Revision> Seen(Result<Revision> revision) const;
+  // Writes or takes away the node's drain request; `nodes` are those of this coordinator's role. kNodeNotFound if it is
+  // none of them.
+  Status SetDraining(NodeId node, bool drain, const std::vector<NodeId>& nodes) const;
+  // Those of them that get new work.
+  std::vector<NodeId> NotDraining(std::vector<NodeId> nodes) const;
   // A name for messages: "default.books" or the id when it is gone.
   std::string NameOf(CollectionId id) const;
   Result<CollectionPtr> Living(CollectionId id) const;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <future>
-#include <thread>
 
 #include "base/log.h"
 #include "meta/keys.h"
@@ -52,7 +51,8 @@ std::chrono::milliseconds DataCoordRole::Step() {
       if (hold) SweepOrphans();
     });
   }
-  const auto next = dirty_.NextDue();
+  auto next = dirty_.NextDue();
+  if (const auto handover = UntilHandover(); handover.count() > 0 && (next.count() == 0 || handover < next)) next = handover;
   return assigned || (next.count() > 0 && next < kRetry) ? next : kRetry;
 }
 
@@ -60,17 +60,12 @@ std::chrono::milliseconds DataCoordRole::Step() {
 
 // False if it has to be tried again without anything else happening.
 bool DataCoordRole::AssignChannels() {
-  std::map<ChannelId, Epoch> lost;
-  {
-    MutexLock lock(mutex_);
-    lost = lost_;
-  }
   // The revisions before the values: a flush asked for in between makes the transaction fail, and is not overwritten.
   std::map<ChannelId, Revision> revisions;
   for (ChannelId channel = 0; channel < settings_.channels; ++channel) {
     revisions[channel] = deps_.catalog->ChannelRevision(channel);
   }
-  const auto changed = PlanChannels(settings_.channels, deps_.catalog->Channels(), deps_.peers->data_nodes(), lost);
+  const auto changed = PlanChannels(ChannelsNow());
   for (size_t at = 0; at < changed.size(); at += kOpsPerStep) {
     std::vector<Compare> compares;
     std::vector<MetaOp> ops;
@@ -91,17 +86,76 @@ bool DataCoordRole::AssignChannels() {
   return true;
 }
 
-void DataCoordRole::ReportChannelLost(ChannelId channel, NodeId, Epoch seen) {
+ChannelInput DataCoordRole::ChannelsNow() {
+  ChannelInput input;
+  input.channels = settings_.channels;
+  input.current = deps_.catalog->Channels();
+  input.nodes = deps_.peers->data_nodes();
+  input.draining = deps_.catalog->Draining();
+  input.balance = settings_.balance_channels;
+  for (const auto& collection : deps_.catalog->Collections("")) {
+    if (collection->shards.size() > 1) input.collections.push_back(collection->shards);
+  }
+  const int64_t now_us = MonotonicUs();
+  std::map<ChannelId, int64_t> moving_since_us;
+  MutexLock lock(mutex_);
+  input.lost = lost_;
+  for (const ChannelAssignment& assignment : input.current) {
+    if (!assignment.successor) continue;
+    const auto known = moving_since_us_.find(assignment.channel);
+    const int64_t since_us = known == moving_since_us_.end() ? now_us : known->second;
+    moving_since_us[assignment.channel] = since_us;
+    const auto flushed = handed_over_.find(assignment.channel);
+    const bool ready = flushed != handed_over_.end() && flushed->second == assignment.epoch;
+    // An owner that takes too long to flush leaves its successor more to replay, that is all.
+    if (ready || now_us - since_us >= settings_.handover_limit.count() * 1000) input.handed_over.insert(assignment.channel);
+  }
+  moving_since_us_ = std::move(moving_since_us);
+  return input;
+}
+
+// 0: no channel is on its way.
+std::chrono::milliseconds DataCoordRole::UntilHandover() const {
+  if (moving_since_us_.empty()) return std::chrono::milliseconds(0);
+  int64_t first_us = MonotonicUs();
+  for (const auto& [channel, since_us] : moving_since_us_) first_us = std::min(first_us, since_us);
+  const int64_t left_us = first_us + settings_.handover_limit.count() * 1000 - MonotonicUs();
+  return std::chrono::milliseconds(std::max<int64_t>(1, left_us / 1000 + 1));
+}
+
+Status DataCoordRole::ReportHandedOver(ChannelId channel, Epoch epoch) {
+  {
+    MutexLock lock(mutex_);
+    auto& known = handed_over_[channel];
+    if (known >= epoch) return {};
+    known = epoch;
+  }
+  loop_->Poke();
+  return {};
+}
+
+Status DataCoordRole::DrainNode(NodeId node, bool drain) { return SetDraining(node, drain, deps_.peers->data_nodes()); }
+
+Result<DrainProgress> DataCoordRole::GetDrainProgress(NodeId node) {
+  DrainProgress progress;
+  progress.draining = deps_.catalog->Draining().contains(node);
+  const auto channels = deps_.catalog->Channels();
+  progress.channels = std::count_if(channels.begin(), channels.end(), [&](const ChannelAssignment& a) { return a.owner == node; });
+  return progress;
+}
+
+Status DataCoordRole::ReportChannelLost(ChannelId channel, NodeId, Epoch seen) {
   {
     MutexLock lock(mutex_);
     auto& epoch = lost_[channel];
     epoch = std::max(epoch, seen);
   }
   loop_->Poke();
+  return {};
 }
 
 // Whose epoch it was doesn't matter: what the log has truncated is gone.
-void DataCoordRole::ReportCheckpoint(ChannelId channel, Epoch, int64_t checkpoint) {
+Status DataCoordRole::ReportCheckpoint(ChannelId channel, Epoch, int64_t checkpoint) {
   std::set<CollectionId> awaiting;
   {
     MutexLock lock(mutex_);
@@ -109,9 +163,10 @@ void DataCoordRole::ReportCheckpoint(ChannelId channel, Epoch, int64_t checkpoin
     known = std::max(known, checkpoint);
     awaiting.swap(awaiting_checkpoint_[channel]);
   }
-  if (awaiting.empty()) return;
+  if (awaiting.empty()) return {};
   for (const CollectionId id : awaiting) dirty_.Add(id);
   loop_->Poke();
+  return {};
 }
 
 Result<Revision> DataCoordRole::UpdateChannel(ChannelId channel, const std::function<Result<bool>(ChannelAssignment&)>& change) {
@@ -139,21 +194,15 @@ Result<Timestamp> ClockOf(DataNode* owner, CollectionId collection, const std::v
   return Status(ErrorCode::kServiceUnavailable, "the owner of channel " + std::to_string(channels.front()) + " doesn't answer; retry");
 }
 
-// Just after a start, or while a channel changes hands, nobody serves it.
-bool IsPassing(ErrorCode code) {
-  return code == ErrorCode::kChannelNotAvailable || code == ErrorCode::kChannelNotFound || code == ErrorCode::kSuperseded;
-}
-
 }  // namespace
 
 Result<FlushResult> DataCoordRole::Flush(CollectionId id) {
-  const auto until = std::chrono::steady_clock::now() + kSeen;
-  auto flushed = TryFlush(id);
-  while (!flushed.ok() && IsPassing(flushed.status().code()) && std::chrono::steady_clock::now() < until) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    flushed = TryFlush(id);
-  }
-  return flushed;
+  FlushResult result;
+  RETURN_IF_ERROR(UntilServed([&]() -> Status {
+    ASSIGN_OR_RETURN(result, TryFlush(id));
+    return {};
+  }));
+  return result;
 }
 
 Result<FlushResult> DataCoordRole::TryFlush(CollectionId id) {
@@ -163,7 +212,8 @@ Result<FlushResult> DataCoordRole::TryFlush(CollectionId id) {
   for (const auto& [owner, channels] : owners) {
     ASSIGN_OR_RETURN(const Timestamp now, ClockOf(owner, id, channels));
     result.flush_ts = std::max(result.flush_ts, now);
-    for (const GrowingSegmentInfo& growing : owner->GrowingSegments(id)) {
+    ASSIGN_OR_RETURN(const auto growing_segments, owner->GrowingSegments(id));
+    for (const GrowingSegmentInfo& growing : growing_segments) {
       if (growing.rows > 0) result.segments.push_back(growing.segment);
     }
   }
@@ -186,11 +236,12 @@ Result<FlushResult> DataCoordRole::TryFlush(CollectionId id) {
 }
 
 // Some of the segments hold rows that are not committed.
-bool DataCoordRole::AnyGrowing(CollectionId id, const std::vector<SegmentId>& segments) const {
+Result<bool> DataCoordRole::AnyGrowing(CollectionId id, const std::vector<SegmentId>& segments) const {
   for (const NodeId node : deps_.peers->data_nodes()) {
     DataNode* owner = deps_.peers->data_node(node);
     if (owner == nullptr) continue;
-    for (const GrowingSegmentInfo& growing : owner->GrowingSegments(id)) {
+    ASSIGN_OR_RETURN(const auto growing_segments, owner->GrowingSegments(id));
+    for (const GrowingSegmentInfo& growing : growing_segments) {
       if (std::find(segments.begin(), segments.end(), growing.segment) != segments.end()) return true;
     }
   }
@@ -198,7 +249,10 @@ bool DataCoordRole::AnyGrowing(CollectionId id, const std::vector<SegmentId>& se
 }
 
 Result<bool> DataCoordRole::IsFlushed(CollectionId id, Timestamp flush_ts, const std::vector<SegmentId>& segments) {
-  if (flush_ts == 0) return !AnyGrowing(id, segments);
+  if (flush_ts == 0) {
+    ASSIGN_OR_RETURN(const bool growing, AnyGrowing(id, segments));
+    return !growing;
+  }
   bool asked_later = false;
   for (const ChannelAssignment& assignment : deps_.catalog->Channels()) {
     for (const auto& [requested, until] : assignment.seal_before) {
@@ -209,7 +263,9 @@ Result<bool> DataCoordRole::IsFlushed(CollectionId id, Timestamp flush_ts, const
   }
   // A later request has taken the place of the one that is asked about: it stands for both. What the earlier one was to
   // seal tells them apart; who doesn't name that waits for the later one.
-  return !asked_later || (!segments.empty() && !AnyGrowing(id, segments));
+  if (!asked_later || segments.empty()) return !asked_later;
+  ASSIGN_OR_RETURN(const bool growing, AnyGrowing(id, segments));
+  return !growing;
 }
 
 Result<Revision> DataCoordRole::CommitFlush(ChannelId channel, Epoch epoch, const std::vector<SegmentMeta>& segments) {
@@ -281,7 +337,8 @@ Result<int64_t> DataCoordRole::RowCount(CollectionId id, PartitionId partition) 
   }
   ASSIGN_OR_RETURN(const auto owners, Owners(collection->shards));
   for (const auto& [owner, channels] : owners) {
-    for (const GrowingSegmentInfo& growing : owner->GrowingSegments(id)) {
+    ASSIGN_OR_RETURN(const auto growing_segments, owner->GrowingSegments(id));
+    for (const GrowingSegmentInfo& growing : growing_segments) {
       if (!committed.contains(growing.segment) && (!partition || growing.partition == partition)) rows += growing.rows;
     }
   }
@@ -298,7 +355,8 @@ Result<std::vector<SegmentReport>> DataCoordRole::Segments(CollectionId id) {
   }
   ASSIGN_OR_RETURN(const auto owners, Owners(collection->shards));
   for (const auto& [owner, channels] : owners) {
-    for (const GrowingSegmentInfo& growing : owner->GrowingSegments(id)) {
+    ASSIGN_OR_RETURN(const auto growing_segments, owner->GrowingSegments(id));
+    for (const GrowingSegmentInfo& growing : growing_segments) {
       if (committed.contains(growing.segment) || growing.rows == 0) continue;
       SegmentReport report;
       report.meta.id = growing.segment;

@@ -16,6 +16,8 @@ struct DataCoordSettings {
   CompactionSettings compaction;
   int max_compactions = 2;                         // tasks at a time
   std::chrono::milliseconds retry_compaction{60'000};  // a failed one's inputs are left alone for so long
+  bool balance_channels = true;                    // dataCoord.autoBalance: datanodes get as many channels as others
+  std::chrono::milliseconds handover_limit{10'000};    // for an owner to flush a channel that is to move
   std::chrono::milliseconds garbage_grace{3'000};  // from a segment's end to the deletion of its files
 };
 
@@ -37,9 +39,12 @@ class DataCoordRole : public DataCoord, private Coordinator {
 
   Result<Revision> CommitFlush(ChannelId channel, Epoch epoch, const std::vector<SegmentMeta>& segments) override;
   Status ReportSealed(ChannelId channel, Epoch epoch, CollectionId collection, Timestamp sealed_before) override;
-  void ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) override;
-  void ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) override;
+  Status ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) override;
+  Status ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) override;
   Status ReportCompaction(int64_t task, Result<SegmentMeta> output) override;
+  Status ReportHandedOver(ChannelId channel, Epoch epoch) override;
+  Status DrainNode(NodeId node, bool drain) override;
+  Result<DrainProgress> GetDrainProgress(NodeId node) override;
 
  private:
   struct Compaction {
@@ -53,8 +58,10 @@ class DataCoordRole : public DataCoord, private Coordinator {
   std::chrono::milliseconds Step();
   Result<FlushResult> TryFlush(CollectionId id);
   bool AssignChannels();
+  ChannelInput ChannelsNow();
+  std::chrono::milliseconds UntilHandover() const;
   Result<Revision> UpdateChannel(ChannelId channel, const std::function<Result<bool>(ChannelAssignment&)>& change);
-  bool AnyGrowing(CollectionId id, const std::vector<SegmentId>& segments) const;
+  Result<bool> AnyGrowing(CollectionId id, const std::vector<SegmentId>& segments) const;
   Result<Revision> CommitSegments(ChannelId channel, Epoch epoch, std::span<const SegmentMeta> segments);
 
   // compaction.cc
@@ -85,11 +92,13 @@ class DataCoordRole : public DataCoord, private Coordinator {
   Mutex planning_mutex_;  // from looking at what is busy until the tasks that make it so are seen; before mutex_
   mutable Mutex mutex_;
   std::map<ChannelId, Epoch> lost_ GUARDED_BY(mutex_);
+  std::map<ChannelId, Epoch> handed_over_ GUARDED_BY(mutex_);  // flushed by the owner at this epoch: may go
   std::map<ChannelId, int64_t> checkpoints_ GUARDED_BY(mutex_);
   std::map<ChannelId, std::set<CollectionId>> awaiting_checkpoint_ GUARDED_BY(mutex_);  // with tombstones of segments
   std::map<int64_t, Compaction> compactions_ GUARDED_BY(mutex_);
   std::map<SegmentId, int64_t> retry_after_us_ GUARDED_BY(mutex_);   // inputs of failed compactions
   // Used by the loop alone.
+  std::map<ChannelId, int64_t> moving_since_us_;  // channels with a successor
   std::map<SegmentId, int64_t> ended_us_;         // when a segment was first seen as garbage
   std::map<SegmentId, int64_t> spent_us_;         // … a file of deletes as one that nothing needs
   std::atomic<bool> swept_{false};

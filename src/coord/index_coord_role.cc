@@ -149,7 +149,7 @@ void IndexCoordRole::ScheduleBuilds(CollectionId id) {
   std::vector<IndexWork> work = PlanIndexes(*collection, deps_.catalog->Segments(id), open);
   LeaveOutFailed(id, work);
   if (work.empty()) return;
-  const auto nodes = deps_.peers->index_nodes();
+  const auto nodes = NotDraining(deps_.peers->index_nodes());
   if (nodes.empty()) return dirty_.AddAfter(id, kRetry);
   if (open.size() >= kMaxOpenTasks) return dirty_.Add(id);  // looked at again when a task is done
   if (work.size() > kTasksPerStep) {
@@ -230,6 +230,16 @@ Status IndexCoordRole::ReportIndex(int64_t id, Result<SegmentIndex> built) {
   dirty_.Add(task.collection);
   loop_->Poke();
   return {};
+}
+
+Status IndexCoordRole::DrainNode(NodeId node, bool drain) { return SetDraining(node, drain, deps_.peers->index_nodes()); }
+
+Result<DrainProgress> IndexCoordRole::GetDrainProgress(NodeId node) {
+  DrainProgress progress;
+  progress.draining = deps_.catalog->Draining().contains(node);
+  const auto tasks = deps_.catalog->Tasks();
+  progress.tasks = std::count_if(tasks.begin(), tasks.end(), [&](const TaskSpec& task) { return task.node == node; });
+  return progress;
 }
 
 void IndexCoordRole::DeleteFile(const std::string& object) const {

@@ -24,6 +24,8 @@ class IndexCoordRole : public IndexCoord, private Coordinator {
                               const std::vector<std::string>& erase) override;
   Result<IndexProgress> Progress(CollectionId collection, IndexId index) override;
   Status ReportIndex(int64_t task, Result<SegmentIndex> built) override;
+  Status DrainNode(NodeId node, bool drain) override;
+  Result<DrainProgress> GetDrainProgress(NodeId node) override;
 
  private:
   std::chrono::milliseconds Step();

@@ -1,6 +1,8 @@
 #include "coord/plan.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <optional>
 
 namespace saker {
 
@@ -24,35 +26,137 @@ Timestamp ExpiredBefore(Timestamp now, int64_t ttl_s) {
 
 // ---- channels
 
-std::vector<ChannelAssignment> PlanChannels(int channel_count, const std::vector<ChannelAssignment>& current,
-                                            const std::vector<NodeId>& nodes, const std::map<ChannelId, Epoch>& lost) {
-  std::vector<ChannelAssignment> changed;
-  if (nodes.empty()) return changed;
-  std::map<ChannelId, ChannelAssignment> assignments;
-  std::map<NodeId, int> owned;
-  for (const NodeId node : nodes) owned[node] = 0;
-  for (const ChannelAssignment& assignment : current) {
-    assignments[assignment.channel] = assignment;
-    if (const auto it = owned.find(assignment.owner); it != owned.end()) ++it->second;
-  }
-  for (ChannelId channel = 0; channel < channel_count; ++channel) {
-    ChannelAssignment& assignment = assignments[channel];
-    assignment.channel = channel;
-    const auto used_up = lost.find(channel);
-    const bool epoch_ok = used_up == lost.end() || assignment.epoch > used_up->second;
-    const bool alive = owned.contains(assignment.owner);
-    if (alive && epoch_ok && assignment.epoch > 0) continue;
-    if (!alive) {
-      const auto least = std::min_element(owned.begin(), owned.end(),
-                                          [](const auto& a, const auto& b) { return a.second < b.second; });
-      assignment.owner = least->first;
-      ++least->second;
+namespace {
+
+class ChannelPlanner {
+ public:
+  explicit ChannelPlanner(const ChannelInput& input) : in_(input) {
+    for (const NodeId node : in_.nodes) {
+      if (!in_.draining.contains(node)) owned_[node] = 0;
     }
-    assignment.epoch = std::max(assignment.epoch, used_up == lost.end() ? 0 : used_up->second) + 1;
-    changed.push_back(assignment);
+    // With nobody else left, those that are to be emptied keep their channels.
+    if (owned_.empty()) {
+      for (const NodeId node : in_.nodes) owned_[node] = 0;
+    }
+    for (ChannelId channel = 0; channel < in_.channels; ++channel) assignments_[channel].channel = channel;
+    for (const ChannelAssignment& assignment : in_.current) {
+      if (assignment.channel < 0 || assignment.channel >= in_.channels) continue;
+      assignments_[assignment.channel] = assignment;
+      if (const auto it = owned_.find(HeadedFor(assignment)); it != owned_.end()) ++it->second;
+    }
   }
-  return changed;
-}
+
+  std::vector<ChannelAssignment> Plan() {
+    if (in_.nodes.empty()) return {};
+    for (auto& [channel, assignment] : assignments_) CheckOwner(assignment);
+    for (auto& [channel, assignment] : assignments_) MoveOn(assignment);
+    while (moves_ < in_.max_moves && BeginMove()) ++moves_;
+    std::vector<ChannelAssignment> changed;
+    for (const auto& [channel, assignment] : assignments_) {
+      if (changed_.contains(channel)) changed.push_back(assignment);
+    }
+    return changed;
+  }
+
+ private:
+  static NodeId HeadedFor(const ChannelAssignment& assignment) { return assignment.successor ? assignment.successor : assignment.owner; }
+  bool Alive(NodeId node) const { return std::find(in_.nodes.begin(), in_.nodes.end(), node) != in_.nodes.end(); }
+
+  void GiveTo(ChannelAssignment& assignment, NodeId node) {
+    const auto lost = in_.lost.find(assignment.channel);
+    assignment.owner = node;
+    assignment.successor = NodeId();
+    assignment.epoch = std::max(assignment.epoch, lost == in_.lost.end() ? 0 : lost->second) + 1;
+    changed_.insert(assignment.channel);
+  }
+
+  // A dead owner's channel, and one without an epoch that will do, get a new one at once.
+  void CheckOwner(ChannelAssignment& assignment) {
+    const auto lost = in_.lost.find(assignment.channel);
+    const bool epoch_ok = assignment.epoch > 0 && (lost == in_.lost.end() || assignment.epoch > lost->second);
+    const bool alive = Alive(assignment.owner);
+    if (alive && epoch_ok) return;
+    const bool successor = assignment.successor && owned_.contains(assignment.successor);
+    if (successor || alive) return GiveTo(assignment, successor ? assignment.successor : assignment.owner);
+    const NodeId node = LeastOwned();
+    ++owned_[node];
+    GiveTo(assignment, node);
+  }
+
+  void MoveOn(ChannelAssignment& assignment) {
+    if (!assignment.successor) return;
+    if (!owned_.contains(assignment.successor) || assignment.successor == assignment.owner) {
+      assignment.successor = NodeId();
+      changed_.insert(assignment.channel);
+      if (const auto it = owned_.find(assignment.owner); it != owned_.end()) ++it->second;
+      return;
+    }
+    if (in_.handed_over.contains(assignment.channel)) return GiveTo(assignment, assignment.successor);
+    ++moves_;
+  }
+
+  bool BeginMove() {
+    for (auto& [channel, assignment] : assignments_) {
+      const bool stays = owned_.contains(assignment.owner) || assignment.successor || changed_.contains(channel);
+      if (stays) continue;
+      Begin(assignment, LeastOwned());
+      return true;
+    }
+    if (!in_.balance) return false;
+    const auto most = std::max_element(owned_.begin(), owned_.end(), FewerChannels);
+    const NodeId least = LeastOwned();
+    if (most->second - owned_[least] < 2) return false;
+    ChannelAssignment* const best = BestToMove(most->first, least);
+    if (best == nullptr) return false;
+    --most->second;
+    Begin(*best, least);
+    return true;
+  }
+
+  void Begin(ChannelAssignment& assignment, NodeId to) {
+    ++owned_[to];
+    assignment.successor = to;
+    changed_.insert(assignment.channel);
+  }
+
+  // The one whose move spreads collections' shards best; among equals the one that the fewest collections use.
+  ChannelAssignment* BestToMove(NodeId from, NodeId to) {
+    std::map<ChannelId, std::pair<int, int>> gains;  // better spread, and less use
+    for (const auto& shards : in_.collections) {
+      int here = 0;
+      int there = 0;
+      for (const ChannelId shard : shards) {
+        const auto it = assignments_.find(shard);
+        if (it == assignments_.end()) continue;
+        here += HeadedFor(it->second) == from;
+        there += HeadedFor(it->second) == to;
+      }
+      for (const ChannelId shard : shards) {
+        gains[shard].first += here - there > 1;
+        --gains[shard].second;
+      }
+    }
+    ChannelAssignment* best = nullptr;
+    for (auto& [channel, assignment] : assignments_) {
+      if (assignment.owner != from || assignment.successor || changed_.contains(channel)) continue;
+      if (best == nullptr || gains[channel] > gains[best->channel]) best = &assignment;
+    }
+    return best;
+  }
+
+  static bool FewerChannels(const std::pair<const NodeId, int>& a, const std::pair<const NodeId, int>& b) { return a.second < b.second; }
+  NodeId LeastOwned() const { return std::min_element(owned_.begin(), owned_.end(), FewerChannels)->first; }
+
+  const ChannelInput& in_;
+  std::map<ChannelId, ChannelAssignment> assignments_;
+  std::map<NodeId, int> owned_;   // by those that may have channels: how many, once all are where they are headed for
+  std::set<ChannelId> changed_;
+  int moves_ = 0;
+};
+
+}  // namespace
+
+std::vector<ChannelAssignment> PlanChannels(const ChannelInput& input) { return ChannelPlanner(input).Plan(); }
 
 // ---- placement
 
@@ -91,13 +195,14 @@ class PlacementPlanner {
  public:
   explicit PlacementPlanner(const PlacementInput& input) : in_(input), load_(input.load) {
     for (const SegmentId id : DesiredSegments(*in_.collection, in_.segments)) desired_.insert(id);
-    for (const auto& segment : in_.segments) rows_[segment->id] = segment->rows;
+    for (const auto& segment : in_.segments) bytes_[segment->id] = MemoryOf(*segment);
   }
 
   Placement Plan() {
     Placement next;
     next.collection = in_.collection->id;
     next.loaded = in_.current != nullptr && in_.current->loaded;
+    PlanReplicas();
     std::map<SegmentId, SegmentPlacement> before;
     if (in_.current != nullptr) {
       for (const auto& placed : in_.current->segments) before[placed.segment] = placed;
@@ -105,7 +210,7 @@ class PlacementPlanner {
     std::map<SegmentId, SegmentPlacement> after;
     for (const SegmentId id : desired_) {
       const auto it = before.find(id);
-      after[id] = Place(it == before.end() ? SegmentPlacement{id, {}, false} : it->second);
+      after[id] = Place(it == before.end() ? SegmentPlacement{id, {}, false, {}} : it->second);
     }
     const std::set<SegmentId> awaited = KeepReplaced(before, after);
     bool complete = true;
@@ -116,21 +221,114 @@ class PlacementPlanner {
     }
     if (complete) next.loaded = true;
     for (auto& [id, placed] : after) next.segments.push_back(std::move(placed));
+    next.replicas = std::move(replicas_);
     return next;
   }
 
  private:
-  // Gives the segment living holders, as many as there are replicas (or nodes). What is part of the route stays part of
-  // it: reads of a segment whose holders are gone wait until another node has loaded it, rather than miss its rows.
+  // Which nodes serve which replica: those of its group that may take segments, each for one replica of the collection.
+  void PlanReplicas() {
+    const auto groups = ReplicaGroups(in_.collection->load);
+    std::set<NodeId> taken;
+    for (size_t i = 0; i < groups.size(); ++i) {
+      ReplicaPlacement replica{in_.collection->id.value * kReplicaIds + static_cast<int64_t>(i), groups[i], {}};
+      if (in_.current != nullptr && i < in_.current->replicas.size()) {
+        replica.id = in_.current->replicas[i].id;
+        for (const NodeId node : in_.current->replicas[i].nodes) {
+          if (MayServe(node, groups[i]) && taken.insert(node).second) replica.nodes.push_back(node);
+        }
+      }
+      replicas_.push_back(std::move(replica));
+    }
+    for (const NodeId node : in_.nodes) {
+      if (!taken.contains(node)) GiveToReplica(node);
+    }
+    for (auto& replica : replicas_) {
+      if (replica.nodes.empty()) TakeFromAnother(replica);
+    }
+    for (auto& replica : replicas_) std::sort(replica.nodes.begin(), replica.nodes.end());
+  }
+
+  // To the smallest replica of its group.
+  void GiveToReplica(NodeId node) {
+    ReplicaPlacement* smallest = nullptr;
+    for (auto& replica : replicas_) {
+      if (!MayServe(node, replica.group)) continue;
+      if (smallest == nullptr || replica.nodes.size() < smallest->nodes.size()) smallest = &replica;
+    }
+    if (smallest != nullptr) smallest->nodes.push_back(node);
+  }
+
+  void TakeFromAnother(ReplicaPlacement& replica) {
+    ReplicaPlacement* largest = nullptr;
+    for (auto& other : replicas_) {
+      if (other.group != replica.group || other.nodes.size() < 2) continue;
+      if (largest == nullptr || other.nodes.size() > largest->nodes.size()) largest = &other;
+    }
+    if (largest == nullptr) return;
+    replica.nodes.push_back(largest->nodes.back());
+    largest->nodes.pop_back();
+  }
+
+  bool MayServe(NodeId node, const std::string& group) const {
+    const auto it = in_.group_of.find(node);
+    const std::string_view of = it == in_.group_of.end() ? kDefaultResourceGroup : std::string_view(it->second);
+    return Alive(node) && !in_.draining.contains(node) && of == group;
+  }
+
+  const ReplicaPlacement* ReplicaOf(NodeId node) const {
+    for (const auto& replica : replicas_) {
+      if (Contains(replica.nodes, node)) return &replica;
+    }
+    return nullptr;
+  }
+
+  // Gives the segment a holder in each replica. What is part of the route stays part of it: reads of a segment whose
+  // holders are gone wait until another node has loaded it, rather than miss its rows; while one is left, reads go there,
+  // and to the new one once it holds it.
   SegmentPlacement Place(SegmentPlacement placed) {
     std::erase_if(placed.nodes, [&](NodeId node) { return !Alive(node); });
-    const size_t replicas = std::min<size_t>(in_.nodes.size(), std::max(1, in_.collection->load.replicas));
-    while (placed.nodes.size() < replicas) {
-      const NodeId node = LeastLoaded(placed.nodes);
-      placed.nodes.push_back(node);
-      load_[node] += rows_[placed.segment];
-    }
+    std::erase_if(placed.incoming, [&](NodeId node) { return ReplicaOf(node) == nullptr || Contains(placed.nodes, node); });
+    Arrive(placed);
+    bool lacking = false;
+    for (const auto& replica : replicas_) lacking |= !Provide(placed, replica);
+    const bool anywhere = std::any_of(replicas_.begin(), replicas_.end(), [](const auto& r) { return !r.nodes.empty(); });
+    if (anywhere && (!lacking || !placed.serving)) DropSuperfluous(placed);
     return placed;
+  }
+
+  // Those that hold it by now take the place of the replica's former holder.
+  void Arrive(SegmentPlacement& placed) const {
+    for (const NodeId node : std::vector<NodeId>(placed.incoming)) {
+      if (!Holds(node, placed.segment)) continue;
+      const ReplicaPlacement* const replica = ReplicaOf(node);
+      std::erase_if(placed.nodes, [&](NodeId former) { return Contains(replica->nodes, former); });
+      placed.nodes.push_back(node);
+      std::erase(placed.incoming, node);
+    }
+  }
+
+  // False: the replica has no holder that reads may go to yet.
+  bool Provide(SegmentPlacement& placed, const ReplicaPlacement& replica) {
+    const auto within = [&](const std::vector<NodeId>& nodes) {
+      return std::any_of(nodes.begin(), nodes.end(), [&](NodeId node) { return Contains(replica.nodes, node); });
+    };
+    if (replica.nodes.empty() || within(placed.nodes)) return true;
+    if (within(placed.incoming)) return false;
+    const NodeId node = LeastLoaded(replica.nodes);
+    load_[node] += bytes_[placed.segment];
+    const bool others_serve = placed.serving && !placed.nodes.empty();
+    (others_serve ? placed.incoming : placed.nodes).push_back(node);
+    return !others_serve;
+  }
+
+  // Holders of no replica (they are drained, or in another group now), and second ones of one.
+  void DropSuperfluous(SegmentPlacement& placed) const {
+    std::set<const ReplicaPlacement*> has;
+    std::erase_if(placed.nodes, [&](NodeId node) {
+      const ReplicaPlacement* const replica = ReplicaOf(node);
+      return replica == nullptr || !has.insert(replica).second;
+    });
   }
 
   // Replaced segments stay in the route until all that replaces them is held. Returns the successors that must wait
@@ -158,29 +356,29 @@ class PlacementPlanner {
     return awaited;
   }
 
-  bool Alive(NodeId node) const { return std::find(in_.nodes.begin(), in_.nodes.end(), node) != in_.nodes.end(); }
+  static bool Contains(const std::vector<NodeId>& nodes, NodeId node) { return std::find(nodes.begin(), nodes.end(), node) != nodes.end(); }
+  bool Alive(NodeId node) const { return Contains(in_.nodes, node); }
 
+  bool Holds(NodeId node, SegmentId segment) const {
+    const auto it = in_.reported.find(node);
+    return it != in_.reported.end() && it->second.contains(segment);
+  }
   bool IsHeld(const SegmentPlacement& placed) const {
-    if (placed.nodes.empty()) return false;
-    return std::all_of(placed.nodes.begin(), placed.nodes.end(), [&](NodeId node) {
-      const auto it = in_.reported.find(node);
-      return it != in_.reported.end() && it->second.contains(placed.segment);
-    });
+    return !placed.nodes.empty() &&
+           std::all_of(placed.nodes.begin(), placed.nodes.end(), [&](NodeId node) { return Holds(node, placed.segment); });
   }
 
-  NodeId LeastLoaded(const std::vector<NodeId>& except) {
-    NodeId best;
-    for (const NodeId node : in_.nodes) {
-      if (std::find(except.begin(), except.end(), node) != except.end()) continue;
-      if (!best || load_[node] < load_[best]) best = node;
-    }
-    return best;
+  NodeId LeastLoaded(const std::vector<NodeId>& nodes) {
+    return *std::min_element(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) { return load_[a] < load_[b]; });
   }
+
+  static constexpr int64_t kReplicaIds = 64;  // ids of one collection's replicas, from its own id
 
   const PlacementInput& in_;
   std::map<NodeId, int64_t> load_;
   std::set<SegmentId> desired_;
-  std::map<SegmentId, int64_t> rows_;
+  std::map<SegmentId, int64_t> bytes_;
+  std::vector<ReplicaPlacement> replicas_;
 };
 
 }  // namespace
@@ -196,6 +394,133 @@ PlacementPlan PlanPlacement(const PlacementInput& input) {
   Placement next = PlacementPlanner(input).Plan();
   if (input.current == nullptr || Encode(next) != Encode(*input.current)) plan.write = std::move(next);
   return plan;
+}
+
+std::vector<std::string> ReplicaGroups(const LoadConfig& load) {
+  const auto replicas = static_cast<size_t>(std::max(1, load.replicas));
+  if (load.resource_groups.size() == replicas) return load.resource_groups;
+  const std::string one = load.resource_groups.empty() ? std::string(kDefaultResourceGroup) : load.resource_groups.front();
+  return std::vector<std::string>(replicas, one);
+}
+
+// ---- balance
+
+namespace {
+
+class Balancer {
+ public:
+  Balancer(const BalanceInput& input, const BalanceSettings& settings) : in_(input), settings_(settings), load_(input.load) {
+    for (const auto& placement : in_.placements) {
+      for (const auto& placed : placement->segments) moving_ += placed.incoming.size();
+    }
+  }
+
+  std::vector<SegmentMove> Plan() {
+    std::vector<SegmentMove> moves;
+    while (moving_ + moves.size() < settings_.max_moves) {
+      const auto best = Best();
+      if (!best) break;
+      load_[best->from] -= best->bytes;
+      load_[best->move.to] += best->bytes;
+      moved_.insert(best->move.segment);
+      moves.push_back(best->move);
+    }
+    return moves;
+  }
+
+ private:
+  struct Candidate {
+    SegmentMove move;
+    NodeId from;
+    int64_t bytes = 0;
+    int64_t gain = 0;   // by how much the two nodes come closer
+  };
+
+  std::optional<Candidate> Best() const {
+    std::optional<Candidate> best;
+    for (const auto& placement : in_.placements) {
+      for (const auto& replica : placement->replicas) Consider(*placement, replica, best);
+    }
+    return best;
+  }
+
+  void Consider(const Placement& placement, const ReplicaPlacement& replica, std::optional<Candidate>& best) const {
+    const NodeId to = Emptiest(replica.nodes);
+    if (!to) return;
+    for (const auto& placed : placement.segments) {
+      if (!placed.serving || !placed.incoming.empty() || moved_.contains(placed.segment)) continue;
+      for (const NodeId from : placed.nodes) {
+        if (from == to || !load_.contains(from) || !Contains(replica.nodes, from)) continue;
+        const int64_t bytes = in_.bytes(placed.segment);
+        const int64_t apart = load_.at(from) - load_.at(to);
+        const int64_t gain = apart - std::abs(apart - 2 * bytes);
+        const bool noticeable = static_cast<double>(apart) > settings_.tolerance * static_cast<double>(load_.at(from));
+        if (gain <= 0 || !noticeable || !HasRoom(to, bytes)) continue;
+        if (!best || gain > best->gain) best = Candidate{{placement.collection, placed.segment, to}, from, bytes, gain};
+      }
+    }
+  }
+
+  static bool Contains(const std::vector<NodeId>& nodes, NodeId node) { return std::find(nodes.begin(), nodes.end(), node) != nodes.end(); }
+  NodeId Emptiest(const std::vector<NodeId>& nodes) const {
+    NodeId best;
+    for (const NodeId node : nodes) {
+      if (load_.contains(node) && (!best || load_.at(node) < load_.at(best))) best = node;
+    }
+    return best;
+  }
+  bool HasRoom(NodeId node, int64_t bytes) const {
+    const auto limit = in_.limit.find(node);
+    if (limit == in_.limit.end() || limit->second <= 0) return true;
+    return static_cast<double>(load_.at(node) + bytes) <= settings_.overloaded * static_cast<double>(limit->second);
+  }
+
+  const BalanceInput& in_;
+  const BalanceSettings& settings_;
+  std::map<NodeId, int64_t> load_;
+  std::set<SegmentId> moved_;
+  size_t moving_ = 0;
+};
+
+}  // namespace
+
+std::vector<SegmentMove> PlanBalance(const BalanceInput& input, const BalanceSettings& settings) {
+  if (!settings.enabled) return {};
+  return Balancer(input, settings).Plan();
+}
+
+// ---- resource groups
+
+std::vector<ResourceGroup> PlanGroups(const std::vector<std::shared_ptr<const ResourceGroup>>& groups, const std::vector<NodeId>& nodes) {
+  std::vector<ResourceGroup> now;
+  std::set<NodeId> free(nodes.begin(), nodes.end());
+  const auto alive = [&](NodeId node) { return std::find(nodes.begin(), nodes.end(), node) != nodes.end(); };
+  for (const auto& group : groups) {
+    now.push_back(*group);
+    for (const NodeId node : group->nodes) free.erase(node);
+  }
+  const auto living = [&](const ResourceGroup& group) { return std::count_if(group.nodes.begin(), group.nodes.end(), alive); };
+  // What is beyond a limit, or lies in a group that is to have fewer, may go to one that lacks some.
+  for (auto& group : now) {
+    for (size_t i = group.nodes.size(); i-- > 0 && living(group) > std::max(group.capacity, group.limit);) {
+      if (!alive(group.nodes[i])) continue;
+      free.insert(group.nodes[i]);
+      group.nodes.erase(group.nodes.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+  for (auto& group : now) {
+    while (living(group) < group.capacity && !free.empty()) {
+      const auto dead = std::find_if(group.nodes.begin(), group.nodes.end(), [&](NodeId node) { return !alive(node); });
+      if (dead != group.nodes.end()) group.nodes.erase(dead);
+      group.nodes.push_back(*free.begin());
+      free.erase(free.begin());
+    }
+  }
+  std::vector<ResourceGroup> changed;
+  for (size_t i = 0; i < now.size(); ++i) {
+    if (now[i].nodes != groups[i]->nodes) changed.push_back(std::move(now[i]));
+  }
+  return changed;
 }
 
 // ---- compaction

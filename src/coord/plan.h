@@ -23,10 +23,21 @@ int64_t CountedRows(const Collection& collection, const SegmentMeta& segment);
 
 // ---- channels
 
-// Assignments that must change so that every channel has a living owner above the epochs seen to be used up
-// (`lost`: channel → highest epoch that is no good any more). Balanced by number of channels.
-std::vector<ChannelAssignment> PlanChannels(int channel_count, const std::vector<ChannelAssignment>& current,
-                                            const std::vector<NodeId>& nodes, const std::map<ChannelId, Epoch>& lost);
+struct ChannelInput {
+  int channels = 0;
+  std::vector<ChannelAssignment> current;
+  std::vector<NodeId> nodes;                           // living datanodes
+  std::set<NodeId> draining;                           // to be emptied
+  std::map<ChannelId, Epoch> lost;                     // the highest epoch that is no good any more
+  std::set<ChannelId> handed_over;                     // their owners have flushed them, or took too long: they may move
+  std::vector<std::vector<ChannelId>> collections;     // the shards of each: spread over nodes
+  bool balance = true;                                 // false: only dead and draining nodes lose channels
+  int max_moves = 2;                                   // channels on their way at a time
+};
+// Assignments that must change so that every channel has a living owner above the epochs seen to be used up, draining
+// nodes lose theirs, and all have as many as the others. A living owner's channel moves in two steps: it gets a
+// successor first, which owns it once it is handed over.
+std::vector<ChannelAssignment> PlanChannels(const ChannelInput& input);
 
 // ---- placement
 
@@ -35,7 +46,9 @@ struct PlacementInput {
   SegmentList segments;                                // of the collection, tombstones included
   const Placement* current = nullptr;                  // null: none
   std::vector<NodeId> nodes;                           // living querynodes
-  std::map<NodeId, int64_t> load;                      // rows held by each, for balance
+  std::set<NodeId> draining;                           // to be emptied
+  std::map<NodeId, std::string> group_of;              // resource groups; those that aren't named are the default's
+  std::map<NodeId, int64_t> load;                      // bytes that are placed on each, of all collections
   std::map<NodeId, std::set<SegmentId>> reported;      // what each says it holds of this collection
 };
 struct PlacementPlan {
@@ -45,6 +58,38 @@ struct PlacementPlan {
 // A segment replaced by compaction stays served until what replaces it is loaded, and both change in one write: the
 // rows of a compaction are seen once in every route.
 PlacementPlan PlanPlacement(const PlacementInput& input);
+
+// The resource group of each replica.
+std::vector<std::string> ReplicaGroups(const LoadConfig& load);
+
+// ---- balance
+
+struct BalanceSettings {
+  bool enabled = true;                                 // queryCoord.autoBalance
+  double tolerance = 0.05;                             // of the larger load: a difference up to this is none
+  double overloaded = 0.9;                             // share of a node's limit above which it gets nothing
+  size_t max_moves = 4;                                // segments on their way at a time
+};
+struct BalanceInput {
+  std::map<NodeId, int64_t> load;                      // bytes that are placed on each node that may take segments
+  std::map<NodeId, int64_t> limit;                     // of their memory; absent: unknown
+  std::vector<std::shared_ptr<const Placement>> placements;
+  std::function<int64_t(SegmentId)> bytes;
+};
+struct SegmentMove {
+  CollectionId collection;
+  SegmentId segment;
+  NodeId to;
+};
+// Moves from the fullest to the emptiest nodes of a replica, each of which brings the two closer together: they come to
+// an end. At most max_moves, with those under way.
+std::vector<SegmentMove> PlanBalance(const BalanceInput& input, const BalanceSettings& settings);
+
+// ---- resource groups
+
+// Groups that must change so that those that lack nodes get living ones, of no group or of groups that have more than
+// their capacity; members that are not `nodes` any more are replaced once there is one to replace them.
+std::vector<ResourceGroup> PlanGroups(const std::vector<std::shared_ptr<const ResourceGroup>>& groups, const std::vector<NodeId>& nodes);
 
 // Segments that make up the loaded part of a collection.
 std::vector<SegmentId> DesiredSegments(const Collection& collection, const SegmentList& segments);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 namespace saker {
@@ -44,8 +45,28 @@ const SegmentPlacement* Placed(const Placement& placement, int64_t segment) {
   return nullptr;
 }
 
+ChannelInput Channels(int channels, std::vector<ChannelAssignment> current, std::vector<NodeId> nodes) {
+  ChannelInput input;
+  input.channels = channels;
+  input.current = std::move(current);
+  input.nodes = std::move(nodes);
+  return input;
+}
+
+// What the assignments are after this plan.
+void Apply(const std::vector<ChannelAssignment>& changed, std::vector<ChannelAssignment>& current) {
+  for (const auto& change : changed) {
+    const auto it = std::find_if(current.begin(), current.end(), [&](const auto& a) { return a.channel == change.channel; });
+    if (it == current.end()) {
+      current.push_back(change);
+    } else {
+      *it = change;
+    }
+  }
+}
+
 TEST(PlanChannels, EveryChannelGetsALivingOwnerAndRisingEpochs) {
-  const auto first = PlanChannels(4, {}, {NodeId(1), NodeId(2)}, {});
+  const auto first = PlanChannels(Channels(4, {}, {NodeId(1), NodeId(2)}));
   ASSERT_EQ(first.size(), 4u);
   std::map<NodeId, int> owned;
   for (const auto& a : first) {
@@ -53,16 +74,105 @@ TEST(PlanChannels, EveryChannelGetsALivingOwnerAndRisingEpochs) {
     ++owned[a.owner];
   }
   EXPECT_EQ(owned[NodeId(1)], 2);
-  EXPECT_TRUE(PlanChannels(4, first, {NodeId(1), NodeId(2)}, {}).empty());
-  for (const auto& a : PlanChannels(4, first, {NodeId(2)}, {})) {
+  EXPECT_TRUE(PlanChannels(Channels(4, first, {NodeId(1), NodeId(2)})).empty());
+  for (const auto& a : PlanChannels(Channels(4, first, {NodeId(2)}))) {
     EXPECT_EQ(a.owner, NodeId(2));
     EXPECT_EQ(a.epoch, 2);
   }
-  const auto lost = PlanChannels(4, first, {NodeId(1), NodeId(2)}, {{3, 7}});
+  auto with_lost = Channels(4, first, {NodeId(1), NodeId(2)});
+  with_lost.lost = {{3, 7}};
+  const auto lost = PlanChannels(with_lost);
   ASSERT_EQ(lost.size(), 1u);
   EXPECT_EQ(lost[0].channel, 3);
   EXPECT_EQ(lost[0].epoch, 8);
-  EXPECT_TRUE(PlanChannels(4, first, {}, {}).empty());
+  EXPECT_TRUE(PlanChannels(Channels(4, first, {})).empty());
+}
+
+TEST(PlanChannels, ANewNodeGetsItsShareAFewChannelsAtATime) {
+  std::vector<ChannelAssignment> current;
+  Apply(PlanChannels(Channels(16, {}, {NodeId(1)})), current);
+  const std::vector<std::vector<ChannelId>> collections{{3, 4}, {7, 8}, {15, 0}};
+  int rounds = 0;
+  while (true) {
+    auto input = Channels(16, current, {NodeId(1), NodeId(2)});
+    input.collections = collections;
+    const auto begun = PlanChannels(input);
+    if (begun.empty()) break;
+    ASSERT_LT(++rounds, 20);
+    ASSERT_LE(begun.size(), 2u);
+    for (const auto& a : begun) {
+      EXPECT_EQ(a.owner, NodeId(1)) << "it is served until it is handed over";
+      EXPECT_EQ(a.successor, NodeId(2));
+      EXPECT_EQ(a.epoch, 1);
+      input.handed_over.insert(a.channel);
+    }
+    Apply(begun, current);
+    auto waiting = Channels(16, current, {NodeId(1), NodeId(2)});
+    EXPECT_TRUE(PlanChannels(waiting).empty()) << "no more until these have moved";
+    waiting.handed_over = input.handed_over;
+    const auto moved = PlanChannels(waiting);
+    for (const ChannelId channel : input.handed_over) {
+      const auto it = std::find_if(moved.begin(), moved.end(), [&](const auto& a) { return a.channel == channel; });
+      ASSERT_NE(it, moved.end());
+      EXPECT_EQ(it->owner, NodeId(2));
+      EXPECT_FALSE(it->successor);
+      EXPECT_EQ(it->epoch, 2);
+    }
+    for (const auto& change : moved) {
+      if (input.handed_over.contains(change.channel)) Apply({change}, current);
+    }
+  }
+  std::map<NodeId, int> owned;
+  for (const auto& a : current) ++owned[a.owner];
+  EXPECT_EQ(owned[NodeId(1)], 8);
+  for (const auto& shards : collections) {
+    std::set<NodeId> owners;
+    for (const ChannelId shard : shards) owners.insert(current[static_cast<size_t>(shard)].owner);
+    EXPECT_EQ(owners.size(), 2u) << "shards " << shards[0] << " and " << shards[1] << " are on one node";
+  }
+}
+
+TEST(PlanChannels, ADrainingNodeLosesAllItsChannelsAndGetsNone) {
+  std::vector<ChannelAssignment> current;
+  Apply(PlanChannels(Channels(6, {}, {NodeId(1), NodeId(2), NodeId(3)})), current);
+  for (int round = 0; round < 20; ++round) {
+    auto input = Channels(6, current, {NodeId(1), NodeId(2), NodeId(3)});
+    input.draining = {NodeId(2)};
+    for (const auto& a : current) {
+      if (a.successor) input.handed_over.insert(a.channel);
+      ASSERT_NE(a.successor, NodeId(2));
+    }
+    Apply(PlanChannels(input), current);
+  }
+  std::map<NodeId, int> owned;
+  for (const auto& a : current) ++owned[a.owner];
+  EXPECT_EQ(owned, (std::map<NodeId, int>{{NodeId(1), 3}, {NodeId(3), 3}}));
+  // Nobody else is left: it keeps what it has.
+  auto alone = Channels(6, current, {NodeId(1)});
+  alone.draining = {NodeId(1)};
+  for (const auto& a : PlanChannels(alone)) EXPECT_EQ(a.owner, NodeId(1));
+}
+
+TEST(PlanChannels, WhoDiesInAMoveEndsIt) {
+  std::vector<ChannelAssignment> current;
+  Apply(PlanChannels(Channels(4, {}, {NodeId(1)})), current);
+  Apply(PlanChannels(Channels(4, current, {NodeId(1), NodeId(2)})), current);
+  const auto moving = std::count_if(current.begin(), current.end(), [](const auto& a) { return a.successor == NodeId(2); });
+  ASSERT_EQ(moving, 2);
+  auto without_owner = current;
+  Apply(PlanChannels(Channels(4, current, {NodeId(2)})), without_owner);
+  for (const auto& a : without_owner) {
+    EXPECT_EQ(a.owner, NodeId(2));
+    EXPECT_EQ(a.epoch, 2);
+    EXPECT_FALSE(a.successor);
+  }
+  auto without_successor = current;
+  Apply(PlanChannels(Channels(4, current, {NodeId(1)})), without_successor);
+  for (const auto& a : without_successor) {
+    EXPECT_EQ(a.owner, NodeId(1));
+    EXPECT_EQ(a.epoch, 1) << "it never stopped being the owner";
+    EXPECT_FALSE(a.successor);
+  }
 }
 
 TEST(PlanPlacement, ServesWhatIsReportedAndIsLoadedWhenAllIs) {
@@ -92,7 +202,7 @@ TEST(PlanPlacement, WhatIsServedStaysInTheRouteWhenItsNodeDies) {
   Placement placement;
   placement.collection = collection.id;
   placement.loaded = true;
-  placement.segments = {{SegmentId(1), {NodeId(1)}, true}, {SegmentId(2), {NodeId(2)}, true}};
+  placement.segments = {{SegmentId(1), {NodeId(1)}, true, {}}, {SegmentId(2), {NodeId(2)}, true, {}}};
   input.current = &placement;
   input.nodes = {NodeId(2), NodeId(3)};
   input.reported[NodeId(2)] = {SegmentId(2)};
@@ -109,6 +219,225 @@ TEST(PlanPlacement, WhatIsServedStaysInTheRouteWhenItsNodeDies) {
   plan = PlanPlacement(input);
   EXPECT_FALSE(plan.write.has_value());
   EXPECT_FALSE(plan.remove);
+}
+
+// Plans with what is placed reported as held where `holds` says so, until nothing changes.
+class Placing {
+ public:
+  explicit Placing(Collection collection) : collection_(std::move(collection)) { input.collection = &collection_; }
+  Placing(const Placing&) = delete;
+  bool Step() {
+    auto plan = PlanPlacement(input);
+    if (!plan.write.has_value()) return false;
+    placement = std::move(*plan.write);
+    input.current = &placement;
+    return true;
+  }
+  void Report() {
+    for (const auto& placed : placement.segments) {
+      for (const auto* nodes : {&placed.nodes, &placed.incoming}) {
+        for (const NodeId node : *nodes) input.reported[node].insert(placed.segment);
+      }
+    }
+  }
+  void Settle() {
+    for (int i = 0; i < 50 && (Step() || i < 2); ++i) Report();
+  }
+  Collection& collection() { return collection_; }
+
+  PlacementInput input;
+  Placement placement;
+
+ private:
+  Collection collection_;
+};
+
+TEST(PlanPlacement, ReplicasOfASegmentAreOnNodesOfTheirOwn) {
+  Placing placing(Loaded());
+  placing.collection().load.replicas = 2;
+  placing.input.segments = List({Rows(1), Rows(2), Rows(3), Rows(4)});
+  placing.input.nodes = {NodeId(1), NodeId(2), NodeId(3), NodeId(4)};
+  placing.Settle();
+  ASSERT_EQ(placing.placement.replicas.size(), 2u);
+  EXPECT_EQ(placing.placement.replicas[0].nodes.size(), 2u);
+  EXPECT_EQ(placing.placement.replicas[1].nodes.size(), 2u);
+  EXPECT_NE(placing.placement.replicas[0].id, placing.placement.replicas[1].id);
+  for (const auto& placed : placing.placement.segments) {
+    EXPECT_TRUE(placed.serving);
+    ASSERT_EQ(placed.nodes.size(), 2u);
+    std::set<int> replicas;
+    for (const NodeId node : placed.nodes) {
+      for (int r = 0; r < 2; ++r) {
+        const auto& nodes = placing.placement.replicas[static_cast<size_t>(r)].nodes;
+        if (std::find(nodes.begin(), nodes.end(), node) != nodes.end()) replicas.insert(r);
+      }
+    }
+    EXPECT_EQ(replicas.size(), 2u);
+  }
+}
+
+// While one replica is left, reads are never sent to a node that has yet to load the segment.
+TEST(PlanPlacement, WhoReplacesADeadReplicaIsAskedOnceItHoldsTheSegment) {
+  Placing placing(Loaded());
+  placing.collection().load.replicas = 2;
+  placing.input.segments = List({Rows(1), Rows(2)});
+  placing.input.nodes = {NodeId(1), NodeId(2), NodeId(3)};
+  placing.Settle();
+  const NodeId victim = placing.placement.replicas[1].nodes.at(0);
+  std::erase(placing.input.nodes, victim);
+  placing.input.reported.erase(victim);
+  placing.Step();
+  for (const auto& placed : placing.placement.segments) {
+    EXPECT_TRUE(placed.serving);
+    EXPECT_FALSE(placed.nodes.empty());
+    for (const NodeId node : placed.nodes) EXPECT_TRUE(placing.input.reported[node].contains(placed.segment)) << node.value;
+  }
+  placing.Settle();
+  for (const auto& placed : placing.placement.segments) {
+    EXPECT_EQ(placed.nodes.size(), 2u);
+    EXPECT_TRUE(placed.incoming.empty());
+  }
+}
+
+// In every route that is written, each segment is served by somebody who has it.
+TEST(PlanPlacement, ADrainedNodeServesUntilOthersDo) {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    std::mt19937 random(seed);
+    Placing placing(Loaded());
+    placing.collection().load.replicas = 1 + static_cast<int>(random() % 2);
+    placing.input.segments = List({Rows(1), Rows(2), Rows(3), Rows(4), Rows(5)});
+    placing.input.nodes = {NodeId(1), NodeId(2), NodeId(3)};
+    placing.Settle();
+    placing.input.draining = {NodeId(1 + static_cast<int64_t>(random() % 3))};
+    const NodeId drained = *placing.input.draining.begin();
+    for (int step = 0; step < 60; ++step) {
+      placing.Step();
+      for (const auto& placed : placing.placement.segments) {
+        ASSERT_TRUE(placed.serving && !placed.nodes.empty()) << "seed " << seed;
+        for (const NodeId node : placed.nodes) {
+          ASSERT_TRUE(placing.input.reported[node].contains(placed.segment)) << "seed " << seed << " step " << step;
+        }
+        for (const NodeId node : placed.incoming) {
+          ASSERT_NE(node, drained);
+          if (random() % 4 == 0) placing.input.reported[node].insert(placed.segment);
+        }
+      }
+    }
+    for (const auto& placed : placing.placement.segments) {
+      EXPECT_EQ(std::count(placed.nodes.begin(), placed.nodes.end(), drained), 0) << "seed " << seed;
+      EXPECT_EQ(placed.nodes.size(), static_cast<size_t>(placing.collection().load.replicas)) << "seed " << seed;
+    }
+  }
+}
+
+TEST(PlanPlacement, IsPlacedByBytes) {
+  Placing placing(Loaded());
+  placing.input.segments = List({Rows(1, 10, 900), Rows(2, 10, 100), Rows(3, 10, 100), Rows(4, 10, 100)});
+  placing.input.nodes = {NodeId(1), NodeId(2)};
+  placing.input.load = {{NodeId(1), 50}};
+  placing.Settle();
+  std::map<NodeId, int64_t> bytes;
+  for (const auto& placed : placing.placement.segments) bytes[placed.nodes.at(0)] += placed.segment == SegmentId(1) ? 900 : 100;
+  EXPECT_EQ(bytes, (std::map<NodeId, int64_t>{{NodeId(2), 900}, {NodeId(1), 300}}));
+}
+
+TEST(PlanPlacement, ReplicasGoToTheirResourceGroups) {
+  Placing placing(Loaded());
+  placing.collection().load.replicas = 2;
+  placing.collection().load.resource_groups = {"a", "b"};
+  placing.input.segments = List({Rows(1), Rows(2), Rows(3)});
+  placing.input.nodes = {NodeId(1), NodeId(2), NodeId(3), NodeId(4)};
+  placing.input.group_of = {{NodeId(2), "a"}, {NodeId(3), "b"}};
+  placing.Settle();
+  for (const auto& placed : placing.placement.segments) {
+    EXPECT_EQ(std::set<NodeId>(placed.nodes.begin(), placed.nodes.end()), (std::set<NodeId>{NodeId(2), NodeId(3)}));
+  }
+  // To another group, without a moment in which nobody serves.
+  placing.collection().load.resource_groups = {"c", "b"};
+  placing.input.group_of[NodeId(4)] = "c";
+  placing.Step();
+  for (const auto& placed : placing.placement.segments) EXPECT_TRUE(placed.serving && placed.nodes.size() == 2 && placed.incoming.size() == 1);
+  placing.Settle();
+  for (const auto& placed : placing.placement.segments) {
+    EXPECT_EQ(std::set<NodeId>(placed.nodes.begin(), placed.nodes.end()), (std::set<NodeId>{NodeId(4), NodeId(3)}));
+  }
+  EXPECT_EQ(placing.placement.replicas[0].group, "c");
+}
+
+// Whatever comes and goes, moves come to an end, with no node's load far from another's, and never too many at a time.
+TEST(PlanBalance, EndsBalanced) {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    std::mt19937 random(seed);
+    Placing placing(Loaded());
+    std::map<SegmentId, int64_t> bytes;
+    for (int64_t id = 1; id <= 20; ++id) {
+      bytes[SegmentId(id)] = 100 + static_cast<int64_t>(random() % 900);
+      placing.input.segments.push_back(Rows(id, 10, bytes[SegmentId(id)]));
+    }
+    placing.input.nodes = {NodeId(1)};
+    placing.Settle();
+    placing.input.nodes = {NodeId(1), NodeId(2), NodeId(3)};
+    placing.Settle();
+    std::map<NodeId, int64_t> load;
+    int moved = 0;
+    for (int round = 0; round < 100; ++round) {
+      BalanceInput input;
+      for (const NodeId node : placing.input.nodes) input.load[node] = 0;
+      for (const auto& placed : placing.placement.segments) {
+        for (const auto* nodes : {&placed.nodes, &placed.incoming}) {
+          for (const NodeId node : *nodes) input.load[node] += bytes[placed.segment];
+        }
+      }
+      load = input.load;
+      input.placements = {std::make_shared<const Placement>(placing.placement)};
+      input.bytes = [&](SegmentId segment) { return bytes[segment]; };
+      const auto moves = PlanBalance(input, {});
+      ASSERT_LE(moves.size(), 4u);
+      if (moves.empty()) break;
+      moved += static_cast<int>(moves.size());
+      for (const auto& move : moves) {
+        for (auto& placed : placing.placement.segments) {
+          if (placed.segment == move.segment) placed.incoming.push_back(move.to);
+        }
+      }
+      EXPECT_TRUE(PlanBalance({input.load, {}, {std::make_shared<const Placement>(placing.placement)}, input.bytes}, {}).size() + moves.size() <= 4u);
+      placing.input.current = &placing.placement;
+      placing.Settle();
+    }
+    EXPECT_LE(moved, 20) << "seed " << seed;
+    const auto [least, most] = std::minmax_element(load.begin(), load.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    EXPECT_LE(most->second - least->second, 1000) << "seed " << seed;
+  }
+}
+
+TEST(PlanBalance, LeavesAFullNodeAlone) {
+  Placement placement;
+  placement.collection = CollectionId(1);
+  placement.segments = {{SegmentId(1), {NodeId(1)}, true, {}}, {SegmentId(2), {NodeId(1)}, true, {}}};
+  placement.replicas = {{1, "", {NodeId(1), NodeId(2)}}};
+  BalanceInput input{{{NodeId(1), 200}, {NodeId(2), 0}}, {{NodeId(2), 105}}, {std::make_shared<const Placement>(placement)},
+                     [](SegmentId) { return 100; }};
+  EXPECT_TRUE(PlanBalance(input, {}).empty()) << "100 is more than 90 % of 105";
+  input.limit[NodeId(2)] = 120;
+  EXPECT_EQ(PlanBalance(input, {}).size(), 1u);
+  BalanceSettings off;
+  off.enabled = false;
+  EXPECT_TRUE(PlanBalance(input, off).empty());
+}
+
+TEST(PlanGroups, AGroupThatLacksNodesGetsFreeOnes) {
+  const auto group = [](std::string name, int32_t capacity, std::vector<NodeId> nodes, int32_t limit = 0) {
+    return std::make_shared<const ResourceGroup>(ResourceGroup{std::move(name), capacity, limit, std::move(nodes)});
+  };
+  EXPECT_TRUE(PlanGroups({group("a", 1, {NodeId(1)})}, {NodeId(1), NodeId(2)}).empty());
+  auto changed = PlanGroups({group("a", 1, {NodeId(1)})}, {NodeId(2)});
+  ASSERT_EQ(changed.size(), 1u);
+  EXPECT_EQ(changed[0].nodes, std::vector<NodeId>{NodeId(2)}) << "the dead one is replaced";
+  EXPECT_TRUE(PlanGroups({group("a", 1, {NodeId(1)}), group("b", 1, {NodeId(2)})}, {NodeId(2)}).empty()) << "none is free";
+  changed = PlanGroups({group("a", 1, {NodeId(1), NodeId(2), NodeId(3)}, 1), group("b", 1, {})}, {NodeId(1), NodeId(2), NodeId(3)});
+  ASSERT_EQ(changed.size(), 2u);
+  EXPECT_EQ(changed[0].nodes.size(), 1u);
+  EXPECT_EQ(changed[1].nodes.size(), 1u);
 }
 
 TEST(PlanPlacement, AnEmptyCollectionIsLoadedAtOnce) {

@@ -74,11 +74,13 @@ Result<DatabaseId> RootCoordRole::DatabaseOf(const std::string& name) const {
 }
 
 Status RootCoordRole::Barrier(const Collection& collection, const std::vector<PartitionId>& dropped_partitions) {
-  ASSIGN_OR_RETURN(const auto owners, Owners(collection.shards));
-  for (const auto& [owner, channels] : owners) {
-    RETURN_IF_ERROR(owner->BarrierCollection(collection.id, channels, collection.version, collection.dropped, dropped_partitions));
-  }
-  return {};
+  return UntilServed([&]() -> Status {
+    ASSIGN_OR_RETURN(const auto owners, Owners(collection.shards));
+    for (const auto& [owner, channels] : owners) {
+      RETURN_IF_ERROR(owner->BarrierCollection(collection.id, channels, collection.version, collection.dropped, dropped_partitions));
+    }
+    return {};
+  });
 }
 
 // ---- databases

@@ -38,6 +38,11 @@ void DataNodeRole::Stop() {
   stopped_ = true;
 }
 
+void DataNodeRole::CoordinatorChanged() {
+  for (const auto& channel : channels_) channel->told = 0;
+  loop_->Poke();
+}
+
 std::chrono::milliseconds DataNodeRole::Reconcile() {
   ReconcileChannels();
   ForgetDropped();
@@ -46,7 +51,8 @@ std::chrono::milliseconds DataNodeRole::Reconcile() {
   ReleaseServed();
   ForgetAwaited();
   MoveCheckpoints();
-  const bool again = ReportAllLost();
+  const bool untold = HandOver() | ReportCheckpoints();
+  const bool again = ReportAllLost() || untold;
   const auto next = FlushAged();
   return again && (next.count() == 0 || next > kReportAgain) ? kReportAgain : next;
 }
@@ -161,9 +167,48 @@ bool DataNodeRole::ReportAllLost() {
     const Epoch lost = At(assignment.channel).lost;
     if (lost == 0 || assignment.epoch > lost || assignment.owner != deps_.node) continue;
     waiting = true;
-    if (auto* coord = deps_.peers->data_coord()) coord->ReportChannelLost(assignment.channel, deps_.node, lost);
+    auto* coord = deps_.peers->data_coord();
+    if (coord == nullptr) continue;
+    if (const Status told = coord->ReportChannelLost(assignment.channel, deps_.node, lost); !told.ok()) {
+      LogDebug("channel {}: reporting its loss failed, will be repeated: {}", assignment.channel, told.ToString());
+    }
   }
   return waiting;
+}
+
+// Flushes what there is of channels that are to go to another owner, once, and says so: what comes meanwhile is what the
+// successor replays. It is served until then, and by the new owner from then on.
+bool DataNodeRole::HandOver() {
+  bool untold = false;
+  std::map<ChannelId, std::pair<Epoch, Timestamp>> now;
+  for (const ChannelAssignment& assignment : deps_.catalog->Channels()) {
+    const ChannelId id = assignment.channel;
+    if (id < 0 || id >= static_cast<int>(channels_.size()) || assignment.owner != deps_.node || !assignment.successor) continue;
+    if (!At(id).serving || At(id).epoch != assignment.epoch) continue;
+    const auto known = handing_over_.find(id);
+    const bool begun = known != handing_over_.end() && known->second.first == assignment.epoch;
+    now[id] = begun ? known->second : std::pair(assignment.epoch, Timestamp{applied_ts_});
+    if (!IsFlushedUntil(id, now[id].second)) continue;
+    auto* coord = deps_.peers->data_coord();
+    untold |= coord == nullptr || !coord->ReportHandedOver(id, assignment.epoch).ok();
+  }
+  handing_over_ = std::move(now);
+  return untold;
+}
+
+// Flushed, and served by querynodes where it is to be: a new owner has no growing copy of it. Seals what isn't.
+bool DataNodeRole::IsFlushedUntil(ChannelId channel, Timestamp ts) {
+  bool flushed = true;
+  for (const auto& shard : Shards()) {
+    if (shard->channel() != channel) continue;
+    const Timestamp oldest = shard->oldest_unflushed_ts();
+    if (oldest != 0 && oldest <= ts) {
+      SealShard(shard);
+      flushed = false;
+    }
+    for (const Growing& growing : shard->Segments()) flushed = flushed && growing.state == GrowingState::kOpen;
+  }
+  return flushed;
 }
 
 Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Timestamp& seen) {

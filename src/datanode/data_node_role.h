@@ -47,7 +47,7 @@ class DataNodeRole : public DataNode {
   void Start();
   void Stop();
   // Another datacoord leads: what it has to be told is told again.
-  void CoordinatorChanged() { loop_->Poke(); }
+  void CoordinatorChanged();
 
   void Write(WriteRequest request, Callback<WriteResponse> done) override;
   void BeginRead(const ReadPointRequest& request, Callback<ReadPoint> done) override;
@@ -55,8 +55,8 @@ class DataNodeRole : public DataNode {
   void Query(const GrowingLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) override;
   void Fetch(const FetchRequest& request, Callback<RowBatch> done) override;
   Result<DeleteStream> Deletes(const DeleteStreamRequest& request) override;
-  std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId collection) override;
-  Timestamp OldestPin(CollectionId collection) override { return pins_.Oldest(collection, MonotonicUs()); }
+  Result<std::vector<GrowingSegmentInfo>> GrowingSegments(CollectionId collection) override;
+  Result<Timestamp> OldestPin(CollectionId collection) override { return pins_.Oldest(collection, MonotonicUs()); }
   Status BarrierCollection(CollectionId collection, const std::vector<ChannelId>& channels, int64_t version, bool dropped,
                            const std::vector<PartitionId>& dropped_partitions) override;
 
@@ -67,6 +67,7 @@ class DataNodeRole : public DataNode {
     bool taking_over = false;             // guarded by channels_mutex_
     std::atomic<LogOffset> applied{0};    // offset after the last applied record
     std::atomic<LogOffset> checkpoint{0}; // what the log was last truncated to
+    std::atomic<LogOffset> told{0};       // … and what datacoord was told of it
     std::atomic<int64_t> unflushed_bytes{0};
     std::atomic<Timestamp> ceiling{0};    // logged: reads here happen at or below, a successor stamps above
     std::atomic<Epoch> lost{0};           // no epoch up to here will do: datacoord is to give a higher one
@@ -124,6 +125,8 @@ class DataNodeRole : public DataNode {
   void WaitUntilApplied();
   void ReportLost(ChannelId channel, Epoch epoch);
   bool ReportAllLost();
+  bool HandOver();                      // true: a report is to be repeated
+  bool IsFlushedUntil(ChannelId channel, Timestamp ts);
 
   // Flushing.
   void SealRequested();
@@ -138,6 +141,7 @@ class DataNodeRole : public DataNode {
   void ForgetAwaited();
   void ForgetDropped();
   void MoveCheckpoints();
+  bool ReportCheckpoints();             // true: some are to be told again
 
   std::shared_ptr<Shard> FindShard(const ShardKey& key) const;
   std::shared_ptr<Shard> GetShard(const ShardKey& key);
@@ -175,6 +179,9 @@ class DataNodeRole : public DataNode {
   std::map<ChannelId, Proof> proofs_ GUARDED_BY(proofs_mutex_);
 
   Mutex channels_mutex_;  // guards Channel::taking_over and epochs while they change
+
+  // Used by the loop alone: channels that are to go to a successor, by epoch, and up to when their rows are to be flushed.
+  std::map<ChannelId, std::pair<Epoch, Timestamp>> handing_over_;
 
   int subscription_ = 0;
   Gate gate_;

@@ -118,10 +118,39 @@ class CommittingCoord final : public IdleDataCoord {
       return true;
     });
   }
-  void ReportChannelLost(ChannelId channel, NodeId, Epoch seen) override { RaiseEpoch(channel, seen); }
-  void ReportCheckpoint(ChannelId channel, Epoch, int64_t checkpoint) override {
+  Status ReportChannelLost(ChannelId channel, NodeId, Epoch seen) override {
+    RaiseEpoch(channel, seen);
+    return {};
+  }
+  Status ReportCheckpoint(ChannelId channel, Epoch, int64_t checkpoint) override {
     MutexLock lock(mutex_);
+    if (refused_checkpoints_ > 0) {
+      --refused_checkpoints_;
+      return {ErrorCode::kServiceNotReady, "elected, and not serving yet"};
+    }
     checkpoints_[channel] = checkpoint;
+    return {};
+  }
+  void RefuseCheckpoints(int times) {
+    MutexLock lock(mutex_);
+    refused_checkpoints_ = times;
+  }
+  Status ReportHandedOver(ChannelId channel, Epoch epoch) override {
+    MutexLock lock(mutex_);
+    if (refused_handovers_ > 0) {
+      --refused_handovers_;
+      return {ErrorCode::kServiceNotReady, "elected, and not serving yet"};
+    }
+    handed_over_[channel] = epoch;
+    return {};
+  }
+  void RefuseHandovers(int times) {
+    MutexLock lock(mutex_);
+    refused_handovers_ = times;
+  }
+  Epoch handed_over(ChannelId channel) {
+    MutexLock lock(mutex_);
+    return handed_over_[channel];
   }
   int64_t checkpoint(ChannelId channel) {
     MutexLock lock(mutex_);
@@ -134,6 +163,9 @@ class CommittingCoord final : public IdleDataCoord {
   NodeStores* const stores_;
   Mutex mutex_;
   std::map<ChannelId, int64_t> checkpoints_ GUARDED_BY(mutex_);
+  int refused_checkpoints_ GUARDED_BY(mutex_) = 0;
+  std::map<ChannelId, Epoch> handed_over_ GUARDED_BY(mutex_);
+  int refused_handovers_ GUARDED_BY(mutex_) = 0;
 };
 
 struct ProcessOptions {
@@ -603,7 +635,7 @@ TEST_F(DataNodeTest, TheGrowingCopyIsServedUntilTheSealedOneIs) {
   Flush();
   const std::vector<SegmentId> sealed = Committed();
   ASSERT_EQ(sealed.size(), 1u);
-  EXPECT_THAT(node().GrowingSegments(kModelCollection), IsEmpty());
+  EXPECT_THAT(*node().GrowingSegments(kModelCollection), IsEmpty());
   EXPECT_EQ(Now({.route = old_route}).size(), 2u);
   const int64_t loading_route = stores().Place(sealed, /*serving=*/false);
   EXPECT_EQ(Now({.route = loading_route}).size(), 2u);
@@ -774,7 +806,7 @@ TEST_F(DataNodeTest, ALargeSegmentIsFollowedByAnother) {
   options.settings.segment_bytes = 1 << 20;
   Restart(options);
   for (int64_t key = 0; key < 5; ++key) MustDo({.inserts = {RowWith(key, std::string(60'000, 'x')), RowWith(key + 100, std::string(300'000, 'x'))}});
-  EXPECT_GE(node().GrowingSegments(kModelCollection).size(), 2u);
+  EXPECT_GE(node().GrowingSegments(kModelCollection)->size(), 2u);
   EXPECT_EQ(Now().size(), 10u);
 }
 
@@ -798,6 +830,7 @@ TEST_F(DataNodeTest, TheLogIsCutOnlyUpToWhatIsStillNeeded) {
     }
   };
   fill(kModelCollection);
+  coord().RefuseCheckpoints(3);  // a report that isn't taken is repeated
   Flush();
   EXPECT_TRUE(Eventually([&] { return coord().checkpoint(0) == needed; })) << coord().checkpoint(0) << " " << needed;
   EXPECT_EQ(*log().Begin(0), needed);
@@ -932,7 +965,7 @@ TEST_F(DataNodeTest, AnAnnouncedOwnerIsObeyedWithoutAnAppend) {
     return true;
   }).ok());
   EXPECT_TRUE(Eventually([&] { return !Serves(0); }));
-  EXPECT_THAT(node().GrowingSegments(kModelCollection), IsEmpty());
+  EXPECT_THAT(*node().GrowingSegments(kModelCollection), IsEmpty());
   EXPECT_TRUE(Serves(1));
 }
 
@@ -986,7 +1019,7 @@ TEST_F(DataNodeTest, AShardIsNotSealedWhileItIsReplayed) {
   node().Start();
   ASSERT_TRUE(AwaitServing());
   EXPECT_FALSE(replaying);
-  ASSERT_TRUE(Eventually([&] { return node().GrowingSegments(kModelCollection).empty(); }));
+  ASSERT_TRUE(Eventually([&] { return node().GrowingSegments(kModelCollection)->empty(); }));
   EXPECT_EQ(Everything().size(), static_cast<size_t>(kRows));
   Kill();
   EXPECT_EQ(Everything().size(), static_cast<size_t>(kRows));
@@ -1068,6 +1101,36 @@ TEST_F(DataNodeTest, AStoppedNodeAnswersAndTouchesNoLog) {
   EXPECT_EQ(*log().End(0), end);
 }
 
+// ---- a channel moves to another owner
+
+TEST_F(DataNodeTest, AChannelThatIsToMoveIsFlushedAndServedUntilItDoes) {
+  Insert({{1, "a"}, {2, "b"}});
+  coord().RefuseHandovers(2);
+  ASSERT_TRUE(coord().UpdateChannel(0, [](ChannelAssignment& assignment) {
+    assignment.successor = NodeId(2);
+    return true;
+  }).ok());
+  ASSERT_TRUE(Eventually([&] { return stores().catalog->Segments(kModelCollection).size() == 1; })) << "it is flushed";
+  Insert({{3, "c"}});
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(coord().handed_over(0), 0) << "its growing copy is all there is to read: no querynode serves it yet";
+  EXPECT_THAT(Now(), ElementsAre(Pair(1, "a"), Pair(2, "b"), Pair(3, "c")));
+  const SegmentId flushed = stores().catalog->Segments(kModelCollection).front()->id;
+  const int64_t route = stores().Place({flushed});
+  ASSERT_TRUE(Eventually([&] { return coord().handed_over(0) == 1; })) << "repeated until somebody took the report";
+  EXPECT_EQ(coord().handed_over(1), 0);
+  // It goes on until the channel has its new owner; then it owns nothing any more.
+  Insert({{4, "d"}});
+  EXPECT_THAT(Now({.sealed = {flushed}, .route = route}), ElementsAre(Pair(3, "c"), Pair(4, "d")));
+  ASSERT_TRUE(coord().UpdateChannel(0, [](ChannelAssignment& assignment) {
+    assignment.owner = std::exchange(assignment.successor, NodeId());
+    ++assignment.epoch;
+    return true;
+  }).ok());
+  EXPECT_TRUE(Eventually([&] { return Do({.inserts = {RowWith(5, "e")}}).status().code() == ErrorCode::kChannelNotAvailable; }));
+  EXPECT_TRUE(Do({.inserts = {RowWith(6, "f")}, .channel = 1}).ok());
+}
+
 // ---- changes of the catalog
 
 TEST_F(DataNodeTest, OlderVersionsOfACollectionAreRefusedAfterABarrier) {
@@ -1089,18 +1152,18 @@ TEST_F(DataNodeTest, ADroppedCollectionsRowsAreForgotten) {
   collection_.version = 2;
   stores().Put(collection_);
   ASSERT_TRUE(node().BarrierCollection(kModelCollection, {0}, 2, true, {}).ok());
-  EXPECT_THAT(node().GrowingSegments(kModelCollection), IsEmpty());
+  EXPECT_THAT(*node().GrowingSegments(kModelCollection), IsEmpty());
   EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}, .version = 2}).status().code(), ErrorCode::kCollectionNotFound);
   EXPECT_THAT(Now({.route = INT64_MAX}), IsEmpty());
   Kill();
-  EXPECT_THAT(node().GrowingSegments(CollectionId()), IsEmpty());
+  EXPECT_THAT(*node().GrowingSegments(CollectionId()), IsEmpty());
 }
 
 TEST_F(DataNodeTest, ADropThatOnlyTheCatalogKnowsIsFollowed) {
   Insert({{1, "a"}});
   collection_.dropped = true;
   stores().Put(collection_);
-  EXPECT_TRUE(Eventually([&] { return node().GrowingSegments(CollectionId()).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return node().GrowingSegments(CollectionId())->empty(); }));
 }
 
 TEST_F(DataNodeTest, AFlushOfADroppedCollectionIsGivenUp) {
@@ -1118,7 +1181,7 @@ TEST_F(DataNodeTest, AFlushOfADroppedCollectionIsGivenUp) {
   go.set_value();
   EXPECT_TRUE(Eventually([&] { return IsFlushed(); }));
   EXPECT_THAT(Committed(), IsEmpty());
-  EXPECT_TRUE(Eventually([&] { return node().GrowingSegments(CollectionId()).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return node().GrowingSegments(CollectionId())->empty(); }));
 }
 
 TEST_F(DataNodeTest, ADroppedPartitionsRowsAreForgotten) {
@@ -1129,7 +1192,7 @@ TEST_F(DataNodeTest, ADroppedPartitionsRowsAreForgotten) {
   collection_.version = 2;
   stores().Put(collection_);
   ASSERT_TRUE(node().BarrierCollection(kModelCollection, {0}, 2, false, {kOtherPartition}).ok());
-  EXPECT_EQ(node().GrowingSegments(kModelCollection).size(), 1u);
+  EXPECT_EQ(node().GrowingSegments(kModelCollection)->size(), 1u);
   EXPECT_EQ(Do({.inserts = {RowWith(3, "c")}, .partition = kOtherPartition}).status().code(), ErrorCode::kStaleRoute);
   EXPECT_THAT(Now(), ElementsAre(Pair(1, "a")));
   Kill();
@@ -1145,7 +1208,7 @@ TEST_F(DataNodeTest, AnotherSchemaBeginsAnotherSegment) {
   collection_.updated = 2;
   stores().Put(collection_);
   MustDo({.inserts = {RowWith(2, "b")}, .version = 2});
-  EXPECT_EQ(node().GrowingSegments(kModelCollection).size(), 2u);
+  EXPECT_EQ(node().GrowingSegments(kModelCollection)->size(), 2u);
   EXPECT_EQ(Now().size(), 2u);
   Kill();
   EXPECT_EQ(Now().size(), 2u);

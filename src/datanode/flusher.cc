@@ -276,8 +276,22 @@ void DataNodeRole::MoveCheckpoints() {
       continue;
     }
     channel.checkpoint = checkpoint;
-    if (auto* coord = deps_.peers->data_coord()) coord->ReportCheckpoint(id, epochs[id], checkpoint);
   }
+}
+
+bool DataNodeRole::ReportCheckpoints() {
+  auto* coord = deps_.peers->data_coord();
+  bool untold = false;
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    Channel& channel = *channels_[i];
+    const LogOffset checkpoint = channel.checkpoint;
+    if (!channel.serving || channel.told >= checkpoint) continue;
+    // One that doesn't answer isn't asked for each channel.
+    untold = untold || coord == nullptr || !coord->ReportCheckpoint(static_cast<ChannelId>(i), channel.epoch, checkpoint).ok();
+    if (untold) break;
+    channel.told = checkpoint;
+  }
+  return untold;
 }
 
 }  // namespace saker

@@ -254,7 +254,7 @@ Result<DeleteStream> DataNodeRole::Deletes(const DeleteStreamRequest& request) {
   return stream;
 }
 
-std::vector<GrowingSegmentInfo> DataNodeRole::GrowingSegments(CollectionId collection) {
+Result<std::vector<GrowingSegmentInfo>> DataNodeRole::GrowingSegments(CollectionId collection) {
   std::vector<GrowingSegmentInfo> out;
   for (const auto& shard : Shards()) {
     if (collection && shard->collection() != collection) continue;

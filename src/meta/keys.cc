@@ -25,6 +25,8 @@ std::string SegmentKey(CollectionId collection, SegmentId segment) {
 std::string PlacementKey(CollectionId collection) { return Numbered(kPlacementPrefix, collection.value); }
 std::string ChannelKey(ChannelId channel) { return Numbered(kChannelPrefix, channel); }
 std::string TaskKey(int64_t id) { return Numbered(kTaskPrefix, id); }
+std::string DrainKey(NodeId node) { return Numbered(kDrainPrefix, node.value); }
+std::string ResourceGroupKey(std::string_view name) { return Named(kResourceGroupPrefix, name); }
 std::string SessionPrefix(std::string_view role) { return Named(kSessionPrefix, role) + "/"; }
 std::string SessionKey(std::string_view role, NodeId node) { return Numbered(SessionPrefix(role), node.value); }
 std::string LeaderKey(std::string_view role) { return Named(kLeaderPrefix, role); }

@@ -20,10 +20,12 @@ inline constexpr std::string_view kDatabasePrefix = "catalog/database/";
 inline constexpr std::string_view kCollectionPrefix = "catalog/collection/";
 inline constexpr std::string_view kUserPrefix = "catalog/user/";
 inline constexpr std::string_view kRolePrefix = "catalog/role/";
+inline constexpr std::string_view kResourceGroupPrefix = "catalog/group/";
 inline constexpr std::string_view kSegmentPrefix = "segment/";
 inline constexpr std::string_view kPlacementPrefix = "placement/";
 inline constexpr std::string_view kChannelPrefix = "channel/";
 inline constexpr std::string_view kTaskPrefix = "task/";
+inline constexpr std::string_view kDrainPrefix = "drain/";
 inline constexpr std::string_view kSessionPrefix = "session/";
 inline constexpr std::string_view kLeaderPrefix = "leader/";
 
@@ -36,6 +38,8 @@ std::string SegmentPrefix(CollectionId collection);  // of all its segments
 std::string PlacementKey(CollectionId collection);
 std::string ChannelKey(ChannelId channel);
 std::string TaskKey(int64_t id);
+std::string DrainKey(NodeId node);
+std::string ResourceGroupKey(std::string_view name);
 std::string SessionKey(std::string_view role, NodeId node);
 std::string SessionPrefix(std::string_view role);  // of all its nodes
 std::string LeaderKey(std::string_view role);

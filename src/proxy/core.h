@@ -22,6 +22,10 @@ struct CallContext {
   std::string database;  // resolved: never empty
   Deadline deadline;
 };
+// When the request ends, as a plan says it.
+inline int64_t DeadlineUs(const CallContext& context) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(context.deadline.time_since_epoch()).count();
+}
 
 // ---- rows
 

@@ -33,7 +33,8 @@ Status NotLoaded(const Collection& collection) {
 }  // namespace
 
 Status Proxy::Load(const CallContext& context, const std::string& name, const std::vector<std::string>& partition_names,
-                   bool partitions_named, int32_t replicas, const std::vector<std::string>& field_names) {
+                   bool partitions_named, int32_t replicas, const std::vector<std::string>& field_names,
+                   const std::vector<std::string>& groups) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, FindCollection(context, name));
   if (partitions_named && collection->schema->PartitionKey() != nullptr) {
     return Unexpected("disable load partitions if partition key mode is used");
@@ -49,7 +50,7 @@ Status Proxy::Load(const CallContext& context, const std::string& name, const st
   }
   QueryCoord* coord = peers_->query_coord();
   if (coord == nullptr) return CoordinatorAway("querycoord");
-  return Seen(context, coord->Load(collection->id, partitions, std::max(replicas, 1), fields));
+  return Seen(context, coord->Load(collection->id, partitions, std::max(replicas, 1), fields, groups));
 }
 
 Status Proxy::Release(const CallContext& context, const std::string& name, const std::vector<std::string>& partition_names,
@@ -101,7 +102,7 @@ Status Proxy::LoadForUse(const CallContext& context, const CollectionPtr& collec
   RETURN_IF_ERROR(CheckIndexed(*collection, collection->name));
   QueryCoord* coord = peers_->query_coord();
   if (coord == nullptr) return CoordinatorAway("querycoord");
-  return Seen(context, coord->Load(collection->id, {}, 1, {}));
+  return Seen(context, coord->Load(collection->id, {}, 1, {}, {}));
 }
 
 }  // namespace saker

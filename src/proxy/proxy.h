@@ -91,7 +91,8 @@ class Proxy {
   // ---- loading (load.cc)
   // partitions empty: the whole collection.
   Status Load(const CallContext& context, const std::string& collection, const std::vector<std::string>& partitions,
-              bool partitions_named, int32_t replicas, const std::vector<std::string>& fields);
+              bool partitions_named, int32_t replicas, const std::vector<std::string>& fields,
+              const std::vector<std::string>& resource_groups = {});
   Status Release(const CallContext& context, const std::string& collection, const std::vector<std::string>& partitions,
                  bool partitions_named);
   Result<int64_t> LoadingProgress(const CallContext& context, const std::string& collection, const std::vector<std::string>& partitions);

@@ -86,10 +86,10 @@ class FakeNode final : public DataNode, public QueryNode {
     done(Status(ErrorCode::kStaleRoute, "no such segment"));
   }
   Result<DeleteStream> Deletes(const DeleteStreamRequest&) override { return DeleteStream{}; }
-  std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId) override { return {}; }
-  Timestamp OldestPin(CollectionId) override { return kMaxTimestamp; }
+  Result<std::vector<GrowingSegmentInfo>> GrowingSegments(CollectionId) override { return std::vector<GrowingSegmentInfo>(); }
+  Result<Timestamp> OldestPin(CollectionId) override { return kMaxTimestamp; }
   Status BarrierCollection(CollectionId, const std::vector<ChannelId>&, int64_t, bool, const std::vector<PartitionId>&) override { return {}; }
-  std::vector<LoadedSegmentInfo> LoadedSegments(CollectionId) override { return {}; }
+  Result<std::vector<LoadedSegmentInfo>> LoadedSegments(CollectionId) override { return std::vector<LoadedSegmentInfo>(); }
 
  private:
   static Status Next(std::vector<Status>& faults) {
@@ -156,7 +156,8 @@ class FakeCoords final : public RootCoord, public DataCoord, public QueryCoord {
     ++blocks;
     return std::exchange(next_id, next_id + count);
   }
-  Result<Revision> Load(CollectionId, const std::vector<PartitionId>&, int32_t, const std::vector<FieldId>&) override {
+  Result<Revision> Load(CollectionId, const std::vector<PartitionId>&, int32_t, const std::vector<FieldId>&,
+                        const std::vector<std::string>&) override {
     if (on_load) return on_load();
     return No();
   }
@@ -170,11 +171,20 @@ class FakeCoords final : public RootCoord, public DataCoord, public QueryCoord {
   Result<std::vector<SegmentReport>> Segments(CollectionId) override { return No(); }
   Result<Revision> CommitFlush(ChannelId, Epoch, const std::vector<SegmentMeta>&) override { return No(); }
   Status ReportSealed(ChannelId, Epoch, CollectionId, Timestamp) override { return No(); }
-  void ReportChannelLost(ChannelId, NodeId, Epoch) override {}
-  void ReportCheckpoint(ChannelId, Epoch, int64_t) override {}
+  Status ReportChannelLost(ChannelId, NodeId, Epoch) override { return {}; }
+  Status ReportCheckpoint(ChannelId, Epoch, int64_t) override { return {}; }
   Status ReportCompaction(int64_t, Result<SegmentMeta>) override { return No(); }
-  void ReportLoaded(NodeId, CollectionId, const std::vector<SegmentId>&) override {}
-  void ReportLoadFailed(NodeId, CollectionId, SegmentId, const Status&) override {}
+  Status ReportLoaded(const LoadedReport&) override { return {}; }
+  Status ReportLoadFailed(NodeId, CollectionId, SegmentId, const Status&) override { return {}; }
+  Status ReportHandedOver(ChannelId, Epoch) override { return No(); }
+  Status DrainNode(NodeId, bool) override { return No(); }
+  Result<DrainProgress> GetDrainProgress(NodeId) override { return No(); }
+  Result<Revision> CreateResourceGroup(const std::string&, const ResourceGroupLimits&) override { return No(); }
+  Result<Revision> UpdateResourceGroups(const std::map<std::string, ResourceGroupLimits>&) override { return No(); }
+  Result<Revision> DropResourceGroup(const std::string&) override { return No(); }
+  Result<Revision> TransferNode(const std::string&, const std::string&, int32_t) override { return No(); }
+  Result<Revision> TransferReplica(const std::string&, const std::string&, CollectionId, int32_t) override { return No(); }
+  Result<ResourceGroupState> DescribeResourceGroup(const std::string&) override { return No(); }
 };
 
 class FakePeers final : public Peers {

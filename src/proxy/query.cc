@@ -163,6 +163,7 @@ void Proxy::Query(const CallContext& context, QueryCall call, Callback<QueryRepl
   if (Status bad = CheckWindow(call, limits()); !bad.ok()) return done(bad);
   auto plan = std::make_shared<QueryPlan>();
   plan->schema = collection->schema;
+  plan->deadline_us = DeadlineUs(context);
   plan->count_only = IsCount(call.output_fields);
   auto filter = call.keys.has_value() ? KeysFilter(collection, *call.keys) : ParseFilterCached(collection, call.filter, call.templates);
   if (!filter.ok()) return done(filter.status());

@@ -419,14 +419,16 @@ void MilvusService::GetIndexBuildProgress(RequestContext& context, const wire::m
 // ---- loading
 
 void MilvusService::LoadCollection(RequestContext& context, const wire::milvus::LoadCollectionRequest& r, Responder<wire::common::Status> respond) {
-  Answer(respond, p_->Load(Ddl(context, r), r.collection_name(), {}, false, r.replica_number(), Strings(r.load_fields())));
+  Answer(respond, p_->Load(Ddl(context, r), r.collection_name(), {}, false, r.replica_number(), Strings(r.load_fields()),
+                            Strings(r.resource_groups())));
 }
 void MilvusService::ReleaseCollection(RequestContext& context, const wire::milvus::ReleaseCollectionRequest& r,
                                       Responder<wire::common::Status> respond) {
   Answer(respond, p_->Release(Ddl(context, r), r.collection_name(), {}, false));
 }
 void MilvusService::LoadPartitions(RequestContext& context, const wire::milvus::LoadPartitionsRequest& r, Responder<wire::common::Status> respond) {
-  Answer(respond, p_->Load(Ddl(context, r), r.collection_name(), Strings(r.partition_names()), true, r.replica_number(), Strings(r.load_fields())));
+  Answer(respond, p_->Load(Ddl(context, r), r.collection_name(), Strings(r.partition_names()), true, r.replica_number(), Strings(r.load_fields()),
+                            Strings(r.resource_groups())));
 }
 void MilvusService::ReleasePartitions(RequestContext& context, const wire::milvus::ReleasePartitionsRequest& r,
                                       Responder<wire::common::Status> respond) {

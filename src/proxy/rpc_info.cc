@@ -40,7 +40,6 @@ void MilvusService::RegisterInfo(MethodTable& table) {
   ADD(GetFlushAllState);
   ADD(GetPersistentSegmentInfo);
   ADD(GetQuerySegmentInfo);
-  ADD(GetReplicas);
   ADD(ManualCompaction);
   ADD(GetCompactionState);
   ADD(GetCompactionStateWithPlans);
@@ -240,7 +239,9 @@ void MilvusService::GetQuerySegmentInfo(RequestContext& context, const wire::mil
   for (const NodeId id : p_->peers()->query_nodes()) {
     QueryNode* node = p_->peers()->query_node(id);
     if (node == nullptr) continue;
-    for (const LoadedSegmentInfo& loaded : node->LoadedSegments(collection.id)) {
+    const auto held = node->LoadedSegments(collection.id);
+    if (!held.ok()) return respond.Fail(held.status());
+    for (const LoadedSegmentInfo& loaded : *held) {
       sealed.insert(loaded.segment);
       auto* info = fill(id, loaded.segment, loaded.partition, loaded.memory_bytes, loaded.rows);
       info->set_state(wire::common::Sealed);
@@ -255,52 +256,11 @@ void MilvusService::GetQuerySegmentInfo(RequestContext& context, const wire::mil
   for (const NodeId id : p_->peers()->data_nodes()) {
     DataNode* node = p_->peers()->data_node(id);
     if (node == nullptr || !collection.load.loaded) continue;
-    for (const GrowingSegmentInfo& growing : node->GrowingSegments(collection.id)) {
+    const auto held = node->GrowingSegments(collection.id);
+    if (!held.ok()) return respond.Fail(held.status());
+    for (const GrowingSegmentInfo& growing : *held) {
       if (sealed.contains(growing.segment)) continue;
       fill(id, growing.segment, growing.partition, growing.size_bytes, growing.rows)->set_state(wire::common::Growing);
-    }
-  }
-  respond.Send();
-}
-
-void MilvusService::GetReplicas(RequestContext& context, const wire::milvus::GetReplicasRequest& r, Responder<wire::milvus::GetReplicasResponse> respond) {
-  CollectionPtr collection;
-  if (r.collection_name().empty()) {
-    collection = p_->catalog()->GetCollection(CollectionId(r.collectionid()));
-  } else {
-    const auto found = p_->FindCollection(Ddl(context, r), r.collection_name());
-    if (!found.ok()) return respond.Fail(found.status());
-    collection = *found;
-  }
-  if (collection == nullptr || !collection->load.loaded) {
-    const int64_t id = collection == nullptr ? r.collectionid() : collection->id.value;
-    return respond.Fail(Status(ErrorCode::kReplicaNotFound, fmt::format("failed to get replicas by collection: replica not found[replica={}]", id)));
-  }
-  const auto placement = p_->catalog()->FindPlacement(collection->id);
-  for (int32_t i = 0; i < std::max(collection->load.replicas, 1); ++i) {
-    auto* replica = respond.message().add_replicas();
-    replica->set_replicaid(collection->id.value + i);
-    replica->set_collectionid(collection->id.value);
-    replica->set_resource_group_name("__default_resource_group");
-    for (const Partition& partition : collection->partitions) {
-      if (collection->IsLoaded(partition.id)) replica->add_partition_ids(partition.id.value);
-    }
-    std::vector<int64_t> nodes;
-    for (const SegmentPlacement& segment : placement == nullptr ? std::vector<SegmentPlacement>() : placement->segments) {
-      if (static_cast<size_t>(i) < segment.nodes.size()) nodes.push_back(segment.nodes[static_cast<size_t>(i)].value);
-    }
-    if (nodes.empty()) {
-      for (const NodeId node : p_->peers()->query_nodes()) nodes.push_back(node.value);
-      if (nodes.size() > 1) nodes.resize(1);
-    }
-    std::sort(nodes.begin(), nodes.end());
-    nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
-    replica->mutable_node_ids()->Add(nodes.begin(), nodes.end());
-    for (size_t shard = 0; shard < collection->shards.size(); ++shard) {
-      auto* out = replica->add_shard_replicas();
-      out->set_leaderid(p_->catalog()->Channel(collection->shards[shard]).owner.value);
-      out->set_dm_channel_name(collection->VirtualChannel(static_cast<int>(shard)));
-      if (r.with_shard_nodes()) out->mutable_node_ids()->Add(nodes.begin(), nodes.end());
     }
   }
   respond.Send();

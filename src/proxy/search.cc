@@ -91,10 +91,11 @@ Status FillQueries(SearchPart& part, const FieldSchema& field, SearchPlan& plan)
   return {};
 }
 
-Result<std::shared_ptr<SearchPlan>> MakePlan(Proxy* proxy, const CollectionPtr& collection, SearchPart& part) {
+Result<std::shared_ptr<SearchPlan>> MakePlan(Proxy* proxy, const CallContext& context, const CollectionPtr& collection, SearchPart& part) {
   RETURN_IF_ERROR(CheckLimits(part, proxy->limits()));
   auto plan = std::make_shared<SearchPlan>();
   plan->schema = collection->schema;
+  plan->deadline_us = DeadlineUs(context);
   ASSIGN_OR_RETURN(const FieldSchema* field, VectorFieldOf(*collection->schema, part.vector_field));
   auto filter = proxy->ParseFilterCached(collection, part.filter, part.templates);
   if (!filter.ok()) return filter.status().WithContext("failed to create query plan");
@@ -389,7 +390,7 @@ void Proxy::Search(const CallContext& context, SearchCall call, Callback<SearchR
   }
   std::vector<std::shared_ptr<const SearchPlan>> plans;
   for (SearchPart& part : call.parts) {
-    auto plan = MakePlan(this, collection, part);
+    auto plan = MakePlan(this, context, collection, part);
     if (!plan.ok()) return done(plan.status());
     plans.push_back(std::move(*plan));
   }

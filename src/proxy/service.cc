@@ -121,6 +121,7 @@ void MilvusService::Register(MethodTable& table) {
   RegisterDdl(table);
   RegisterData(table);
   RegisterUsers(table);
+  RegisterResourceGroups(table);
   if (!p_->settings().authorization) return;
   table.SetAuthenticator([this](RequestContext& context) {
     auto user = p_->Authenticate(context.authorization);

@@ -28,6 +28,7 @@ class MilvusService {
   void RegisterData(MethodTable& table);   // rpc_data.cc
   void RegisterInfo(MethodTable& table);   // rpc_info.cc
   void RegisterUsers(MethodTable& table);  // rpc_users.cc
+  void RegisterResourceGroups(MethodTable& table);  // rpc_resource_groups.cc
 
   // The call's context, with the database named by the body before the one in the metadata.
   CallContext Context(const RequestContext& context, const std::string& database, bool ddl) const;
@@ -102,7 +103,6 @@ class MilvusService {
   SAKER_RPC(GetFlushAllState, GetFlushAllStateRequest, milvus::GetFlushAllStateResponse);
   SAKER_RPC(GetPersistentSegmentInfo, GetPersistentSegmentInfoRequest, milvus::GetPersistentSegmentInfoResponse);
   SAKER_RPC(GetQuerySegmentInfo, GetQuerySegmentInfoRequest, milvus::GetQuerySegmentInfoResponse);
-  SAKER_RPC(GetReplicas, GetReplicasRequest, milvus::GetReplicasResponse);
   SAKER_RPC(ManualCompaction, ManualCompactionRequest, milvus::ManualCompactionResponse);
   SAKER_RPC(GetCompactionState, GetCompactionStateRequest, milvus::GetCompactionStateResponse);
   SAKER_RPC(GetCompactionStateWithPlans, GetCompactionPlansRequest, milvus::GetCompactionPlansResponse);
@@ -119,7 +119,18 @@ class MilvusService {
   SAKER_RPC(OperatePrivilege, OperatePrivilegeRequest, common::Status);
   SAKER_RPC(OperatePrivilegeV2, OperatePrivilegeV2Request, common::Status);
   SAKER_RPC(SelectGrant, SelectGrantRequest, milvus::SelectGrantResponse);
+  // rpc_resource_groups.cc
+  SAKER_RPC(CreateResourceGroup, CreateResourceGroupRequest, common::Status);
+  SAKER_RPC(UpdateResourceGroups, UpdateResourceGroupsRequest, common::Status);
+  SAKER_RPC(DropResourceGroup, DropResourceGroupRequest, common::Status);
+  SAKER_RPC(TransferNode, TransferNodeRequest, common::Status);
+  SAKER_RPC(TransferReplica, TransferReplicaRequest, common::Status);
+  SAKER_RPC(ListResourceGroups, ListResourceGroupsRequest, milvus::ListResourceGroupsResponse);
+  SAKER_RPC(DescribeResourceGroup, DescribeResourceGroupRequest, milvus::DescribeResourceGroupResponse);
+  SAKER_RPC(GetReplicas, GetReplicasRequest, milvus::GetReplicasResponse);
 #undef SAKER_RPC
+  void ChangeGroups(const RequestContext& context, const Responder<wire::common::Status>& respond,
+                    const std::function<Result<Revision>(QueryCoord&)>& change);
 
   Proxy* const p_;
 };

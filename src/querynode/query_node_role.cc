@@ -10,6 +10,7 @@ namespace {
 
 constexpr auto kRetryLoad = std::chrono::milliseconds(100);
 constexpr auto kRetryLoadAtMost = std::chrono::milliseconds(10'000);
+constexpr auto kRetryReportAtMost = std::chrono::milliseconds(1'000);
 
 const IndexMeta* FindIndex(const Collection& collection, IndexId id) {
   for (const IndexMeta& index : collection.indexes) {
@@ -38,6 +39,7 @@ void QueryNodeRole::Stop() {
 }
 
 void QueryNodeRole::CoordinatorChanged() {
+  introduce_ = true;
   dirty_.AddAll();
   loop_->Poke();
 }
@@ -47,17 +49,22 @@ void QueryNodeRole::CoordinatorChanged() {
 std::chrono::milliseconds QueryNodeRole::Reconcile() {
   std::set<CollectionId> again;
   awaits_owner_ = false;
+  unreported_ = false;
+  const bool unknown = introduce_ && !Report(CollectionId(), {});
+  introduce_ = unknown;
   for (const CollectionId id : dirty_.Take()) {
     if (!ReconcileCollection(id)) again.insert(id);
   }
-  if (again.empty()) {
+  if (again.empty() && !unknown) {
     retry_after_ = kRetryLoad;
-    return std::chrono::milliseconds(0);
+    return dirty_.NextDue();
   }
   for (const CollectionId id : again) dirty_.Add(id);
-  if (awaits_owner_) return kRetryLoad;
-  // A file that can't be opened is seldom better a moment later.
-  return std::exchange(retry_after_, std::min(retry_after_ * 2, kRetryLoadAtMost));
+  // A file that can't be opened is seldom better a moment later; an owner or a coordinator that isn't there soon is.
+  auto wait = awaits_owner_ ? kRetryLoad : std::exchange(retry_after_, std::min(retry_after_ * 2, kRetryLoadAtMost));
+  if (unreported_) wait = std::min(wait, kRetryReportAtMost);
+  const auto due = dirty_.NextDue();
+  return due.count() > 0 ? std::min(wait, due) : wait;
 }
 
 std::set<SegmentId> QueryNodeRole::Desired(CollectionId id) const {
@@ -65,7 +72,9 @@ std::set<SegmentId> QueryNodeRole::Desired(CollectionId id) const {
   const auto placement = deps_.catalog->FindPlacement(id);
   if (placement == nullptr || deps_.catalog->GetCollection(id) == nullptr) return desired;
   for (const auto& placed : placement->segments) {
-    if (std::find(placed.nodes.begin(), placed.nodes.end(), deps_.node) != placed.nodes.end()) desired.insert(placed.segment);
+    for (const auto* nodes : {&placed.nodes, &placed.incoming}) {
+      if (std::find(nodes->begin(), nodes->end(), deps_.node) != nodes->end()) desired.insert(placed.segment);
+    }
   }
   return desired;
 }
@@ -81,7 +90,11 @@ bool QueryNodeRole::ReconcileCollection(CollectionId id) {
     }
   }
   for (const SegmentId segment : held) {
-    if (!desired.contains(segment)) Unload(segment);
+    if (desired.contains(segment)) {
+      leaving_.erase(segment);
+    } else if (MayUnload(id, segment)) {
+      Unload(segment);
+    }
   }
   bool complete = true;
   std::vector<SegmentId> now;
@@ -99,10 +112,42 @@ bool QueryNodeRole::ReconcileCollection(CollectionId id) {
       complete = false;
     }
   }
-  if (collection != nullptr) {
-    if (auto* coord = deps_.peers->query_coord()) coord->ReportLoaded(deps_.node, id, now);
-  }
+  if (collection != nullptr && !Report(id, now)) complete = false;
   return complete;
+}
+
+// False: it is to be repeated. After one report that failed the others of this round wait too: nobody answers.
+bool QueryNodeRole::Report(CollectionId id, const std::vector<SegmentId>& held) {
+  if (unreported_) return false;
+  LoadedReport report;
+  report.node = deps_.node;
+  report.collection = id;
+  report.memory.limit_bytes = deps_.memory_limit_bytes;
+  {
+    ReaderLock lock(mutex_);
+    for (const auto& [segment, loaded] : loaded_) report.memory.used_bytes += loaded.bytes;
+    for (const SegmentId segment : held) report.segments.push_back({segment, loaded_.at(segment).bytes});
+  }
+  auto* coord = deps_.peers->query_coord();
+  const Status told = coord == nullptr ? Status(ErrorCode::kServiceUnavailable, "querycoord is away") : coord->ReportLoaded(report);
+  if (!told.ok()) LogDebug("collection {}: reporting what is loaded failed, will be repeated: {}", id.value, told.ToString());
+  unreported_ = !told.ok();
+  return told.ok();
+}
+
+// One that left the placement of a loaded collection lingers: proxies learn of the new route a moment later, and reads on
+// the former one are under way.
+bool QueryNodeRole::MayUnload(CollectionId id, SegmentId segment) {
+  const CollectionPtr collection = deps_.catalog->GetCollection(id);
+  const int64_t now_us = MonotonicUs();
+  const int64_t since_us = leaving_.try_emplace(segment, now_us).first->second;
+  const int64_t left_ms = deps_.linger.count() - (now_us - since_us) / 1000;
+  if (left_ms > 0 && collection != nullptr && collection->load.loaded) {
+    dirty_.AddAfter(id, std::chrono::milliseconds(left_ms));
+    return false;
+  }
+  leaving_.erase(segment);
+  return true;
 }
 
 bool QueryNodeRole::Load(const SegmentMeta& meta, const Collection& collection) {
@@ -110,13 +155,15 @@ bool QueryNodeRole::Load(const SegmentMeta& meta, const Collection& collection) 
   auto segment = OpenSegment(deps_.objects, meta);
   if (!segment.ok()) {
     LogError("segment {}: loading failed: {}", meta.id.value, segment.status().ToString());
+    // Said again with the next attempt.
     if (auto* coord = deps_.peers->query_coord()) {
-      coord->ReportLoadFailed(deps_.node, meta.collection, meta.id, segment.status());
+      (void)coord->ReportLoadFailed(deps_.node, meta.collection, meta.id, segment.status());
     }
     return false;
   }
   Loaded loaded;
   loaded.segment = *segment;
+  loaded.bytes = MemoryOf(meta);
   loaded.collection = meta.collection;
   loaded.channel = meta.channel;
   AttachIndexes(*segment, meta, collection, loaded.attached);
@@ -387,7 +434,7 @@ void QueryNodeRole::Fetch(const FetchRequest& request, Callback<RowBatch> done) 
   done(FetchRows(*segment, *collection->schema, request.rows, request.fields));
 }
 
-std::vector<LoadedSegmentInfo> QueryNodeRole::LoadedSegments(CollectionId collection) {
+Result<std::vector<LoadedSegmentInfo>> QueryNodeRole::LoadedSegments(CollectionId collection) {
   ReaderLock lock(mutex_);
   std::vector<LoadedSegmentInfo> out;
   for (const auto& [id, loaded] : loaded_) {

@@ -16,12 +16,15 @@ namespace saker {
 
 struct QueryNodeDeps {
   NodeId node;
+  int64_t memory_limit_bytes = 0;  // told to querycoord: what segments may take here
   Catalog* catalog = nullptr;      // started with segments
   ObjectStore* objects = nullptr;
   Peers* peers = nullptr;
   ThreadPool* search = nullptr;    // helps when a read covers several segments
   ThreadPool* io = nullptr;        // loading
   Timer* timer = nullptr;
+  // What moved to another node is kept for so long: reads on the former route may be on their way.
+  std::chrono::milliseconds linger{1'000};
 };
 
 class QueryNodeRole : public QueryNode {
@@ -36,7 +39,7 @@ class QueryNodeRole : public QueryNode {
   void Search(const SealedLeg& leg, std::shared_ptr<const SearchPlan> plan, Callback<SearchHits> done) override;
   void Query(const SealedLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) override;
   void Fetch(const FetchRequest& request, Callback<RowBatch> done) override;
-  std::vector<LoadedSegmentInfo> LoadedSegments(CollectionId collection) override;
+  Result<std::vector<LoadedSegmentInfo>> LoadedSegments(CollectionId collection) override;
 
  private:
   // The deletes of one shard, as applied to this node's segments of it.
@@ -53,6 +56,7 @@ class QueryNodeRole : public QueryNode {
     SegmentPtr segment;
     CollectionId collection;
     ChannelId channel = 0;
+    int64_t bytes = 0;                               // MemoryOf(its meta)
     std::shared_ptr<Follower> follower;
     std::map<IndexId, Attached> attached;            // changed by the reconcile loop only
   };
@@ -61,11 +65,13 @@ class QueryNodeRole : public QueryNode {
   std::chrono::milliseconds Reconcile();
   bool ReconcileCollection(CollectionId id);          // false: something is to be tried again
   std::set<SegmentId> Desired(CollectionId id) const;
+  bool MayUnload(CollectionId id, SegmentId segment);
   bool Load(const SegmentMeta& meta, const Collection& collection);
   void Unload(SegmentId segment);
   void AttachIndexes(const SegmentPtr& segment, const SegmentMeta& meta, const Collection& collection,
                      std::map<IndexId, Attached>& attached) const;
   void RefreshIndexes(SegmentId id, const Collection& collection);
+  bool Report(CollectionId id, const std::vector<SegmentId>& held);
 
   std::shared_ptr<Follower> FollowerOf(const ShardKey& key);
   Status CatchUp(const ShardKey& key, const SegmentPtr& segment, Timestamp& position) const;
@@ -84,7 +90,10 @@ class QueryNodeRole : public QueryNode {
   DirtyCollections dirty_;
   // The reconcile loop's own.
   std::chrono::milliseconds retry_after_{100};
+  std::map<SegmentId, int64_t> leaving_;              // held, and in the placement until then (µs)
+  std::atomic<bool> introduce_{true};                 // querycoord is to be told of this node's memory
   bool awaits_owner_ = false;                         // a segment waits for its owner's deletes
+  bool unreported_ = false;                           // querycoord didn't take a report
   std::unique_ptr<ControlLoop> loop_;
 };
 

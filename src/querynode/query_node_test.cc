@@ -69,13 +69,30 @@ class Owner final : public IdleDataNode {
 
 class Reports final : public IdleQueryCoord {
  public:
-  void ReportLoaded(NodeId, CollectionId, const std::vector<SegmentId>& segments) override {
+  Status ReportLoaded(const LoadedReport& report) override {
     MutexLock lock(mutex_);
-    loaded_ = segments;
+    if (refusals_ > 0) {
+      --refusals_;
+      return {ErrorCode::kServiceNotReady, "elected, and not serving yet"};
+    }
+    last_ = report;
+    if (!report.collection) return {};
+    loaded_.clear();
+    for (const HeldSegment& held : report.segments) loaded_.push_back(held.segment);
+    return {};
   }
-  void ReportLoadFailed(NodeId, CollectionId, SegmentId segment, const Status& why) override {
+  Status ReportLoadFailed(NodeId, CollectionId, SegmentId segment, const Status& why) override {
     MutexLock lock(mutex_);
     failed_[segment].push_back(why);
+    return {};
+  }
+  void Refuse(int times) {
+    MutexLock lock(mutex_);
+    refusals_ = times;
+  }
+  LoadedReport last() {
+    MutexLock lock(mutex_);
+    return last_;
   }
   std::vector<SegmentId> loaded() {
     MutexLock lock(mutex_);
@@ -88,6 +105,8 @@ class Reports final : public IdleQueryCoord {
 
  private:
   Mutex mutex_;
+  int refusals_ GUARDED_BY(mutex_) = 0;
+  LoadedReport last_ GUARDED_BY(mutex_);
   std::vector<SegmentId> loaded_ GUARDED_BY(mutex_);
   std::map<SegmentId, std::vector<Status>> failed_ GUARDED_BY(mutex_);
 };
@@ -112,6 +131,8 @@ class QueryNodeTest : public testing::Test {
     deps.search = stores_->search.get();
     deps.io = stores_->io.get();
     deps.timer = stores_->timer.get();
+    deps.linger = linger_;
+    deps.memory_limit_bytes = 1 << 30;
     node_ = std::make_unique<QueryNodeRole>(deps);
     node_->Start();
   }
@@ -173,7 +194,7 @@ class QueryNodeTest : public testing::Test {
     return out;
   }
   std::vector<IndexId> IndexesOf(SegmentId segment) {
-    for (const LoadedSegmentInfo& info : node_->LoadedSegments(kModelCollection)) {
+    for (const LoadedSegmentInfo& info : *node_->LoadedSegments(kModelCollection)) {
       if (info.segment == segment) return info.indexes;
     }
     return {};
@@ -199,6 +220,7 @@ class QueryNodeTest : public testing::Test {
     return WaitFor<SearchHits>([&](auto done) { node_->Search(leg, NearestTo(key, k), done); });
   }
 
+  std::chrono::milliseconds linger_{0};
   TestDirectory directory_;
   std::unique_ptr<NodeStores> stores_ = std::make_unique<NodeStores>(directory_.path());
   const SchemaPtr schema_ = ModelSchema(false);
@@ -244,7 +266,63 @@ TEST_F(QueryNodeTest, HoldsWhatThePlacementSays) {
   }).status().code(), ErrorCode::kStaleRoute);
   stores_->Commit({MetaOp::Delete(PlacementKey(kModelCollection))});
   ASSERT_TRUE(AwaitLoaded({}));
-  EXPECT_THAT(node_->LoadedSegments(CollectionId()), IsEmpty());
+  EXPECT_THAT(*node_->LoadedSegments(CollectionId()), IsEmpty());
+}
+
+// A coordinator that is elected but does not serve yet hears of it all the same.
+TEST_F(QueryNodeTest, AReportThatIsNotTakenIsRepeated) {
+  const SegmentMeta meta = Write(1, 0, 10, 100, 200);
+  stores_->Put(meta);
+  reports_.Refuse(3);
+  stores_->Place({SegmentId(1)});
+  ASSERT_TRUE(AwaitLoaded({SegmentId(1)}));
+  const LoadedReport report = reports_.last();
+  ASSERT_EQ(report.segments.size(), 1u);
+  EXPECT_EQ(report.segments[0].bytes, MemoryOf(meta));
+  EXPECT_GT(report.segments[0].bytes, 0);
+  EXPECT_EQ(report.memory.used_bytes, report.segments[0].bytes);
+  EXPECT_EQ(report.memory.limit_bytes, 1 << 30);
+}
+
+// What is on its way here is loaded before any read is sent here.
+TEST_F(QueryNodeTest, LoadsWhatIsIncoming) {
+  stores_->Put(Write(1, 0, 10, 100, 200));
+  Placement placement;
+  placement.collection = kModelCollection;
+  placement.loaded = true;
+  placement.segments = {{SegmentId(1), {NodeId(2)}, true, {kThisNode}}};
+  stores_->Put(placement);
+  ASSERT_TRUE(AwaitLoaded({SegmentId(1)}));
+}
+
+class LingeringQueryNode : public QueryNodeTest {
+ protected:
+  LingeringQueryNode() { linger_ = std::chrono::milliseconds(500); }
+};
+
+// Proxies learn of a new route a moment later than this node.
+TEST_F(LingeringQueryNode, ServesTheFormerRouteAMomentLonger) {
+  stores_->Put(Write(1, 0, 10, 100, 200));
+  stores_->Place({SegmentId(1)});
+  ASSERT_TRUE(AwaitLoaded({SegmentId(1)}));
+  Placement placement;
+  placement.collection = kModelCollection;
+  placement.loaded = true;
+  placement.segments = {{SegmentId(1), {NodeId(2)}, true, {}}};
+  stores_->Put(placement);
+  ASSERT_TRUE(AwaitLoaded({}));
+  EXPECT_THAT(KeysAt(1000, {SegmentId(1)}), SizeIs(10));
+  EXPECT_TRUE(Eventually([&] { return node_->LoadedSegments(CollectionId())->empty(); }));
+  EXPECT_EQ(QueryAt(1000, {SegmentId(1)}).status().code(), ErrorCode::kStaleRoute);
+  // What comes back meanwhile was never gone.
+  stores_->Place({SegmentId(1)});
+  ASSERT_TRUE(AwaitLoaded({SegmentId(1)}));
+  stores_->Put(placement);
+  ASSERT_TRUE(AwaitLoaded({}));
+  stores_->Place({SegmentId(1)});
+  ASSERT_TRUE(AwaitLoaded({SegmentId(1)}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  EXPECT_THAT(KeysAt(1000, {SegmentId(1)}), SizeIs(10));
 }
 
 TEST_F(QueryNodeTest, GivesUpADroppedCollection) {
@@ -253,7 +331,7 @@ TEST_F(QueryNodeTest, GivesUpADroppedCollection) {
   ASSERT_TRUE(AwaitLoaded({SegmentId(1)}));
   collection_.dropped = true;
   stores_->Put(collection_);
-  EXPECT_TRUE(Eventually([&] { return node_->LoadedSegments(CollectionId()).empty(); }));
+  EXPECT_TRUE(Eventually([&] { return node_->LoadedSegments(CollectionId())->empty(); }));
 }
 
 TEST_F(QueryNodeTest, ReadsOnePartitionAndNoDroppedOne) {
@@ -398,7 +476,7 @@ TEST_F(QueryNodeTest, AttachesIndexesAsTheyComeAndGo) {
   const auto indexed = SearchAt(1000, {SegmentId(1)}, 17, 5);
   ASSERT_TRUE(indexed.ok());
   EXPECT_EQ(indexed->keys.ints, exact->keys.ints);
-  const int64_t with_index = node_->LoadedSegments(kModelCollection)[0].memory_bytes;
+  const int64_t with_index = node_->LoadedSegments(kModelCollection)->at(0).memory_bytes;
 
   // Another index on the same field in its place, in one change.
   const IndexMeta other = VectorIndexMeta(IndexId(82), "IVF_FLAT");
@@ -407,13 +485,13 @@ TEST_F(QueryNodeTest, AttachesIndexesAsTheyComeAndGo) {
   stores_->Commit({MetaOp::Put(CollectionKey(collection_.id), Encode(collection_)),
                    MetaOp::Put(SegmentKey(kModelCollection, meta.id), Encode(meta))});
   ASSERT_TRUE(Eventually([&] { return IndexesOf(SegmentId(1)) == std::vector<IndexId>{IndexId(82)}; }));
-  const int64_t with_other = node_->LoadedSegments(kModelCollection)[0].memory_bytes;
+  const int64_t with_other = node_->LoadedSegments(kModelCollection)->at(0).memory_bytes;
   collection_.indexes.clear();
   meta.indexes.clear();
   stores_->Commit({MetaOp::Put(CollectionKey(collection_.id), Encode(collection_)),
                    MetaOp::Put(SegmentKey(kModelCollection, meta.id), Encode(meta))});
   ASSERT_TRUE(Eventually([&] { return IndexesOf(SegmentId(1)).empty(); }));
-  const int64_t without = node_->LoadedSegments(kModelCollection)[0].memory_bytes;
+  const int64_t without = node_->LoadedSegments(kModelCollection)->at(0).memory_bytes;
   EXPECT_LT(without, with_index);
   EXPECT_LT(without, with_other) << "the second index was detached together with the first";
   EXPECT_EQ(SearchAt(1000, {SegmentId(1)}, 17, 5)->keys.ints, exact->keys.ints);

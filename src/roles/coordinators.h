@@ -5,6 +5,8 @@
 // seen it (a client that created a collection can use it at once).
 #pragma once
 
+#include <map>
+
 #include "meta/meta_store.h"
 #include "roles/data_node.h"
 
@@ -59,6 +61,15 @@ class RootCoord {
   virtual Result<int64_t> AllocateIds(int64_t count) = 0;
 };
 
+// What a node still has of a coordinator's work. A drained node has nothing left and may be stopped.
+struct DrainProgress {
+  bool draining = false;
+  int64_t channels = 0;      // owned; datacoord
+  int64_t segments = 0;      // to be served or still held; querycoord
+  int64_t tasks = 0;         // builds and compactions; indexcoord
+  bool empty() const { return channels + segments + tasks == 0; }
+};
+
 struct FlushResult {
   Timestamp flush_ts = 0;
   std::vector<SegmentId> segments;         // growing ones that this flush seals
@@ -100,10 +111,30 @@ class DataCoord {
   virtual Status ReportSealed(ChannelId channel, Epoch epoch, CollectionId collection, Timestamp sealed_before) = 0;
   // The owner could not fence the channel at its epoch, or lost track of what the log holds: it needs an epoch above
   // `seen`, as the same owner or another.
-  virtual void ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) = 0;
-  virtual void ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) = 0;
+  virtual Status ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) = 0;
+  virtual Status ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) = 0;
+  // The owner has flushed what it had of a channel that is to go to its successor: it may go now.
+  virtual Status ReportHandedOver(ChannelId channel, Epoch epoch) = 0;
+  // A datanode is to give its channels away, or (drain: false) gets some again. Recorded when it returns; it survives a
+  // change of the coordinator, not a start of the node. kNodeNotFound: there is no such datanode.
+  virtual Status DrainNode(NodeId node, bool drain) = 0;
+  virtual Result<DrainProgress> GetDrainProgress(NodeId node) = 0;
   // From an indexnode. `output` has rows == 0 if nothing was left.
   virtual Status ReportCompaction(int64_t task, Result<SegmentMeta> output) = 0;
+};
+
+struct ResourceGroupLimits {
+  int32_t nodes = 0;         // that it is to have
+  int32_t limit = 0;         // and may have; 0: as many as it is to have
+};
+struct ResourceGroupState {
+  std::string name;
+  int32_t capacity = 0;
+  int32_t limit = 0;
+  std::vector<NodeId> nodes;                    // that are there
+  std::map<CollectionId, int32_t> replicas;     // loaded in it
+  std::map<CollectionId, int32_t> outgoing;     // nodes of other groups that serve its replicas
+  std::map<CollectionId, int32_t> incoming;     // its nodes that serve other groups' replicas
 };
 
 struct LoadProgress {
@@ -112,18 +143,46 @@ struct LoadProgress {
   int percent = 0;           // 100: loaded
 };
 
+// A querynode's memory, as far as segments may take it.
+struct NodeMemory {
+  int64_t used_bytes = 0;    // by the segments it holds
+  int64_t limit_bytes = 0;   // 0: unknown
+};
+struct HeldSegment {
+  SegmentId segment;
+  int64_t bytes = 0;         // of memory
+};
+struct LoadedReport {
+  NodeId node;
+  CollectionId collection;
+  std::vector<HeldSegment> segments;   // all that it holds of the collection
+  NodeMemory memory;
+};
+
 // Loading, placement, routes.
 class QueryCoord {
  public:
   virtual ~QueryCoord() = default;
   // partitions empty: the whole collection. Returns when the desire is recorded; progress tells when it is true.
+  // `groups`: one for each replica, one for all, or none: the default group.
   virtual Result<Revision> Load(CollectionId collection, const std::vector<PartitionId>& partitions, int32_t replicas,
-                                const std::vector<FieldId>& fields) = 0;
+                                const std::vector<FieldId>& fields, const std::vector<std::string>& groups) = 0;
   virtual Result<Revision> Release(CollectionId collection, const std::vector<PartitionId>& partitions) = 0;
   virtual Result<LoadProgress> Progress(CollectionId collection, const std::vector<PartitionId>& partitions) = 0;
-  // From a querynode: what it holds of this collection now.
-  virtual void ReportLoaded(NodeId node, CollectionId collection, const std::vector<SegmentId>& segments) = 0;
-  virtual void ReportLoadFailed(NodeId node, CollectionId collection, SegmentId segment, const Status& why) = 0;
+  // From a querynode: what it holds of this collection now. A report that fails is to be repeated.
+  virtual Status ReportLoaded(const LoadedReport& report) = 0;
+  virtual Status ReportLoadFailed(NodeId node, CollectionId collection, SegmentId segment, const Status& why) = 0;
+  // As DataCoord's, of a querynode: its segments go to others.
+  virtual Status DrainNode(NodeId node, bool drain) = 0;
+  virtual Result<DrainProgress> GetDrainProgress(NodeId node) = 0;
+
+  // Resource groups; errors are Milvus 2.3's.
+  virtual Result<Revision> CreateResourceGroup(const std::string& name, const ResourceGroupLimits& limits) = 0;
+  virtual Result<Revision> UpdateResourceGroups(const std::map<std::string, ResourceGroupLimits>& limits) = 0;
+  virtual Result<Revision> DropResourceGroup(const std::string& name) = 0;
+  virtual Result<Revision> TransferNode(const std::string& from, const std::string& to, int32_t nodes) = 0;
+  virtual Result<Revision> TransferReplica(const std::string& from, const std::string& to, CollectionId collection, int32_t replicas) = 0;
+  virtual Result<ResourceGroupState> DescribeResourceGroup(const std::string& name) = 0;
 };
 
 struct IndexProgress {
@@ -145,6 +204,9 @@ class IndexCoord {
   virtual Result<IndexProgress> Progress(CollectionId collection, IndexId index) = 0;
   // From an indexnode.
   virtual Status ReportIndex(int64_t task, Result<SegmentIndex> built) = 0;
+  // As DataCoord's, of an indexnode: it finishes what it has.
+  virtual Status DrainNode(NodeId node, bool drain) = 0;
+  virtual Result<DrainProgress> GetDrainProgress(NodeId node) = 0;
 };
 
 }  // namespace saker

@@ -88,10 +88,10 @@ class DataNode {
   virtual void Fetch(const FetchRequest& request, Callback<RowBatch> done) = 0;
   // kCompacted if deletes after `after` may have been forgotten here: they are in committed delete segments.
   virtual Result<DeleteStream> Deletes(const DeleteStreamRequest& request) = 0;
-  virtual std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId collection) = 0;  // 0: of all
+  virtual Result<std::vector<GrowingSegmentInfo>> GrowingSegments(CollectionId collection) = 0;  // 0: of all
   // The oldest timestamp at which an iterator may still read; kMaxTimestamp: none. What was deleted later is to be kept.
   // Pins are of this process: after its end an iterator may be told that its rows are gone. protocol.md rule 5.
-  virtual Timestamp OldestPin(CollectionId collection) = 0;
+  virtual Result<Timestamp> OldestPin(CollectionId collection) = 0;
   // Refuses the collection's (or a partition's) older versions from now on; logged before it returns. Of a drop the
   // growing rows are forgotten. protocol.md rule 17.
   virtual Status BarrierCollection(CollectionId collection, const std::vector<ChannelId>& channels, int64_t version,

@@ -29,7 +29,7 @@ class QueryNode {
   virtual void Search(const SealedLeg& leg, std::shared_ptr<const SearchPlan> plan, Callback<SearchHits> done) = 0;
   virtual void Query(const SealedLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) = 0;
   virtual void Fetch(const FetchRequest& request, Callback<RowBatch> done) = 0;
-  virtual std::vector<LoadedSegmentInfo> LoadedSegments(CollectionId collection) = 0;  // 0: of all
+  virtual Result<std::vector<LoadedSegmentInfo>> LoadedSegments(CollectionId collection) = 0;  // 0: of all
 };
 
 }  // namespace saker

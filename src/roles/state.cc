@@ -8,12 +8,14 @@ namespace saker {
 namespace {
 
 constexpr uint8_t kVersion = 1;
+constexpr uint8_t kMovingVersion = 2;  // of channels and placements: with what is on its way elsewhere
 
-Status CheckVersion(ByteReader& in, const char* what) {
-  const auto version = in.Get<uint8_t>();
-  if (in.ok() && version == kVersion) return {};
-  return {ErrorCode::kCorrupted, std::string(what) + " has format version " + std::to_string(version) +
-                                     "; this build reads version " + std::to_string(kVersion) + " only"};
+Status CheckVersion(ByteReader& in, const char* what, uint8_t newest = kVersion, uint8_t* version = nullptr) {
+  const auto found = in.Get<uint8_t>();
+  if (version != nullptr) *version = found;
+  if (in.ok() && found >= kVersion && found <= newest) return {};
+  return {ErrorCode::kCorrupted, std::string(what) + " has format version " + std::to_string(found) +
+                                     "; this build reads versions up to " + std::to_string(newest) + " only"};
 }
 
 Status Finish(const ByteReader& in, const char* what) {
@@ -92,7 +94,7 @@ bool Placement::Serves(SegmentId segment) const {
 std::string Encode(const ChannelAssignment& assignment) {
   std::string bytes;
   ByteWriter out(bytes);
-  out.Put(kVersion);
+  out.Put(kMovingVersion);
   out.Put(assignment.channel);
   out.Put(assignment.owner.value);
   out.Put(assignment.epoch);
@@ -101,12 +103,14 @@ std::string Encode(const ChannelAssignment& assignment) {
     out.Put(collection.value);
     out.Put(ts);
   }
+  out.Put(assignment.successor.value);
   return bytes;
 }
 
 Result<ChannelAssignment> DecodeChannelAssignment(std::string_view bytes) {
   ByteReader in(bytes);
-  RETURN_IF_ERROR(CheckVersion(in, "a channel assignment"));
+  uint8_t version = 0;
+  RETURN_IF_ERROR(CheckVersion(in, "a channel assignment", kMovingVersion, &version));
   ChannelAssignment assignment;
   assignment.channel = in.Get<ChannelId>();
   assignment.owner = NodeId(in.Get<int64_t>());
@@ -116,6 +120,7 @@ Result<ChannelAssignment> DecodeChannelAssignment(std::string_view bytes) {
     const CollectionId collection(in.Get<int64_t>());
     assignment.seal_before[collection] = in.Get<Timestamp>();
   }
+  if (version >= kMovingVersion) assignment.successor = NodeId(in.Get<int64_t>());
   RETURN_IF_ERROR(Finish(in, "a channel assignment"));
   return assignment;
 }
@@ -123,7 +128,7 @@ Result<ChannelAssignment> DecodeChannelAssignment(std::string_view bytes) {
 std::string Encode(const Placement& placement) {
   std::string bytes;
   ByteWriter out(bytes);
-  out.Put(kVersion);
+  out.Put(kMovingVersion);
   out.Put(placement.collection.value);
   out.Put<uint8_t>(placement.loaded);
   out.Put<uint32_t>(static_cast<uint32_t>(placement.segments.size()));
@@ -132,12 +137,52 @@ std::string Encode(const Placement& placement) {
     out.Put<uint8_t>(segment.serving);
     PutIds(out, segment.nodes);
   }
+  out.Put<uint32_t>(static_cast<uint32_t>(placement.replicas.size()));
+  for (const auto& replica : placement.replicas) {
+    out.Put(replica.id);
+    out.PutBytes(replica.group);
+    PutIds(out, replica.nodes);
+  }
+  // By position: few segments are on their way.
+  const auto moving = std::count_if(placement.segments.begin(), placement.segments.end(), [](const auto& s) { return !s.incoming.empty(); });
+  out.Put<uint32_t>(static_cast<uint32_t>(moving));
+  for (size_t i = 0; i < placement.segments.size(); ++i) {
+    if (placement.segments[i].incoming.empty()) continue;
+    out.Put<uint32_t>(static_cast<uint32_t>(i));
+    PutIds(out, placement.segments[i].incoming);
+  }
   return bytes;
 }
 
+namespace {
+
+// What a placement of an earlier version ends without.
+Status DecodeReplicas(ByteReader& in, Placement& placement) {
+  const auto replicas = in.Get<uint32_t>();
+  for (uint32_t i = 0; i < replicas && in.ok(); ++i) {
+    ReplicaPlacement replica;
+    replica.id = in.Get<int64_t>();
+    replica.group = in.GetBytes();
+    replica.nodes = GetIds<NodeTag>(in);
+    placement.replicas.push_back(std::move(replica));
+  }
+  const auto moving = in.Get<uint32_t>();
+  for (uint32_t i = 0; i < moving && in.ok(); ++i) {
+    const auto at = in.Get<uint32_t>();
+    auto incoming = GetIds<NodeTag>(in);
+    if (!in.ok()) break;
+    if (at >= placement.segments.size()) return {ErrorCode::kCorrupted, "a placement names a segment that it doesn't have"};
+    placement.segments[at].incoming = std::move(incoming);
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<Placement> DecodePlacement(std::string_view bytes) {
   ByteReader in(bytes);
-  RETURN_IF_ERROR(CheckVersion(in, "a placement"));
+  uint8_t version = 0;
+  RETURN_IF_ERROR(CheckVersion(in, "a placement", kMovingVersion, &version));
   Placement placement;
   placement.collection = CollectionId(in.Get<int64_t>());
   placement.loaded = in.Get<uint8_t>() != 0;
@@ -149,8 +194,57 @@ Result<Placement> DecodePlacement(std::string_view bytes) {
     segment.nodes = GetIds<NodeTag>(in);
     placement.segments.push_back(std::move(segment));
   }
+  if (version >= kMovingVersion) RETURN_IF_ERROR(DecodeReplicas(in, placement));
   RETURN_IF_ERROR(Finish(in, "a placement"));
   return placement;
+}
+
+int64_t MemoryOf(const SegmentMeta& segment) {
+  int64_t bytes = segment.size_bytes;
+  for (const SegmentIndex& index : segment.indexes) bytes += index.size_bytes;
+  return bytes;
+}
+
+std::string Encode(const DrainRequest& drain) {
+  std::string bytes;
+  ByteWriter out(bytes);
+  out.Put(kVersion);
+  out.Put(drain.node.value);
+  out.Put(drain.since_unix_ms);
+  return bytes;
+}
+
+Result<DrainRequest> DecodeDrain(std::string_view bytes) {
+  ByteReader in(bytes);
+  RETURN_IF_ERROR(CheckVersion(in, "a drain request"));
+  DrainRequest drain;
+  drain.node = NodeId(in.Get<int64_t>());
+  drain.since_unix_ms = in.Get<int64_t>();
+  RETURN_IF_ERROR(Finish(in, "a drain request"));
+  return drain;
+}
+
+std::string Encode(const ResourceGroup& group) {
+  std::string bytes;
+  ByteWriter out(bytes);
+  out.Put(kVersion);
+  out.PutBytes(group.name);
+  out.Put(group.capacity);
+  out.Put(group.limit);
+  PutIds(out, group.nodes);
+  return bytes;
+}
+
+Result<ResourceGroup> DecodeResourceGroup(std::string_view bytes) {
+  ByteReader in(bytes);
+  RETURN_IF_ERROR(CheckVersion(in, "a resource group"));
+  ResourceGroup group;
+  group.name = in.GetBytes();
+  group.capacity = in.Get<int32_t>();
+  group.limit = in.Get<int32_t>();
+  group.nodes = GetIds<NodeTag>(in);
+  RETURN_IF_ERROR(Finish(in, "a resource group"));
+  return group;
 }
 
 std::string Encode(const TaskSpec& task) {

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <thread>
 #include <utility>
 
 #include "base/log.h"
+#include "meta/keys.h"
 #include "meta/session.h"
 #include "rest/v2.h"
 #include "server/identity.h"
@@ -20,6 +22,7 @@ namespace {
 constexpr std::chrono::seconds kLeaderLease{3};
 constexpr std::chrono::milliseconds kStoreRetry{1'000};
 constexpr std::chrono::milliseconds kLeadRetry{500};
+constexpr std::chrono::milliseconds kDrainPoll{50};
 
 bool MayPass(const Status& status) {
   return status.code() == ErrorCode::kServiceUnavailable || status.code() == ErrorCode::kDeadlineExceeded ||
@@ -56,6 +59,9 @@ struct ClusterProcess::State {
   NodeLoad Load() const;
   std::string Advertised() const;
   bool Has(const char* role) const { return roles.contains(role); }
+  void Drain();
+  bool OthersCanTakeOver();
+  bool HoldsNothing();
   void Stop();
 
   // A coordinator that this process leads now, and how to end it.
@@ -144,14 +150,14 @@ std::vector<LeaderToken> ClusterProcess::State::Tokens() const {
 NodeLoad ClusterProcess::State::Load() const {
   NodeLoad load;
   if (data_node != nullptr) {
-    for (const auto& segment : data_node->GrowingSegments(CollectionId())) {
+    for (const auto& segment : *data_node->GrowingSegments(CollectionId())) {
       ++load.segments;
       load.rows += segment.rows;
       load.memory_bytes += segment.size_bytes;
     }
   }
   if (query_node != nullptr) {
-    for (const auto& segment : query_node->LoadedSegments(CollectionId())) {
+    for (const auto& segment : *query_node->LoadedSegments(CollectionId())) {
       ++load.segments;
       load.rows += segment.rows;
       load.memory_bytes += segment.memory_bytes;
@@ -195,6 +201,9 @@ Status ClusterProcess::State::Join() {
   internal.control = runtime.pools.control.get();
   internal.waiting = runtime.pools.io.get();
   internal.load = [this] { return Load(); };
+  internal.reaches = [this](NodeId node, Callback<bool> done) {
+    remote->Ping(node, HeartbeatSettings().timeout, [done = std::move(done)](const Result<PingReply>& reply) { done(reply.ok()); });
+  };
   internal.schema = [this](CollectionId id) -> SchemaPtr {
     const CollectionPtr collection = runtime.catalog->GetCollection(id);
     return collection == nullptr ? nullptr : collection->schema;
@@ -228,6 +237,11 @@ void ClusterProcess::State::StartNodes(MethodTable* methods, HttpRoutes* rest) {
     proxy = runtime.MakeProxy();
     proxy->RegisterMethods(*methods);
     AddRestRoutes(rest, proxy.get());
+  }
+  // Whatever it was emptied for: started again it takes part again.
+  if (runtime.catalog->Draining().contains(identity.node)) {
+    const auto taken_back = runtime.meta->Commit({}, {MetaOp::Delete(DrainKey(identity.node))});
+    if (!taken_back.ok()) LogWarn("this node is still marked as one to be emptied: {}", taken_back.status().message());
   }
   // Told to the others once it can answer. Registered again whenever etcd forgets it.
   for (const std::string& role : roles) {
@@ -357,8 +371,50 @@ void ClusterProcess::State::NodesChanged() {
 
 // ---- end
 
+// Somebody is there to decide, and somebody else to take what this node has.
+bool ClusterProcess::State::OthersCanTakeOver() {
+  const auto another = [&](const std::vector<NodeId>& nodes) {
+    const auto draining = runtime.catalog->Draining();
+    return std::any_of(nodes.begin(), nodes.end(), [&](NodeId node) { return node != identity.node && !draining.contains(node); });
+  };
+  if (Has("datanode") && (peers->data_coord() == nullptr || !another(peers->data_nodes()))) return false;
+  if (Has("querynode") && (peers->query_coord() == nullptr || !another(peers->query_nodes()))) return false;
+  return true;
+}
+
+bool ClusterProcess::State::HoldsNothing() {
+  bool nothing = true;
+  if (Has("datanode")) {
+    const auto channels = runtime.catalog->Channels();
+    nothing = std::none_of(channels.begin(), channels.end(), [&](const auto& channel) { return channel.owner == identity.node; });
+  }
+  if (query_node != nullptr) nothing = nothing && query_node->LoadedSegments(CollectionId())->empty();
+  if (index_node != nullptr) {
+    const auto tasks = runtime.catalog->Tasks();
+    nothing = nothing && std::none_of(tasks.begin(), tasks.end(), [&](const TaskSpec& task) { return task.node == identity.node; });
+  }
+  return nothing;
+}
+
+// Gives its work to others before it ends, for as long as that makes progress possible and the limit allows.
+void ClusterProcess::State::Drain() {
+  const int64_t limit_us = runtime.config.graceful_stop_s * 1'000'000;
+  if (limit_us == 0 || sessions.empty() || (data_node == nullptr && query_node == nullptr && index_node == nullptr)) return;
+  if (!OthersCanTakeOver() || HoldsNothing()) return;
+  const Stopwatch watch;
+  const auto asked = runtime.meta->Commit({}, {MetaOp::Put(DrainKey(identity.node), Encode(DrainRequest{identity.node, WallMs()}))});
+  if (!asked.ok()) return LogWarn("ends without giving its work away first: {}", asked.status().message());
+  LogInfo("gives its work to others before it ends, for up to {} s", runtime.config.graceful_stop_s);
+  while (!HoldsNothing() && watch.elapsed_us() < limit_us) {
+    if (!OthersCanTakeOver()) return LogWarn("nobody is left to take this node's work");
+    std::this_thread::sleep_for(kDrainPoll);
+  }
+  LogInfo("{} after {} ms", HoldsNothing() ? "holds nothing any more" : "still holds work", watch.elapsed_ms());
+}
+
 void ClusterProcess::State::Stop() {
   if (std::exchange(stopped, true)) return;
+  Drain();
   {
     MutexLock lock(mutex);
     stopping = true;

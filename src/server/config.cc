@@ -197,6 +197,13 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
       {"saker.ioThreads", Number(&c->io_threads, 0, 1024)},
       {"saker.buildThreads", Number(&c->build_threads, 0, 1024)},
       {"saker.memoryLimitMb", Number(&c->memory_limit_mb, 0, kBig)},
+      {"saker.queryMemoryMb", Number(&c->query_memory_mb, -1, kBig)},
+      {"common.gracefulStopTimeout", Number(&c->graceful_stop_s, 0, 86'400)},
+      {"queryCoord.autoBalance", Flag(&c->auto_balance)},
+      {"queryCoord.balanceIntervalSeconds", Number(&c->balance_interval_s, 0, 86'400)},
+      {"queryCoord.scoreUnbalanceTolerationFactor", Fraction(&c->balance_tolerance, 0, 1)},
+      {"queryCoord.overloadedMemoryThresholdPercentage", Fraction(&c->overloaded_memory_percent, 1, 100)},
+      {"dataCoord.autoBalance", Flag(&c->auto_balance_channels)},
       {"saker.diskReserveMb", Number(&c->disk_reserve_mb, 0, kBig)},
       {"saker.slowQueryMs", Number(&c->slow_query_ms, 0, kBig)},
   };

@@ -86,6 +86,12 @@ struct Config {
   std::string advertise;                    // saker.advertise: the host others are told, if it isn't the one listened on
   InternalTls internal_tls;                 // saker.internalTls.*
   int64_t session_ttl_s = 15;               // common.session.ttl
+  int64_t graceful_stop_s = 30;             // common.gracefulStopTimeout: for a node to be emptied before it ends; 0: at once
+  bool auto_balance = true;                 // queryCoord.autoBalance
+  int64_t balance_interval_s = 10;          // queryCoord.balanceIntervalSeconds
+  double balance_tolerance = 0.05;          // queryCoord.scoreUnbalanceTolerationFactor
+  double overloaded_memory_percent = 90;    // queryCoord.overloadedMemoryThresholdPercentage
+  bool auto_balance_channels = true;        // dataCoord.autoBalance
 
   // Our own.
   bool load_on_first_use = false;           // saker.loadOnFirstUse: a search of an unloaded collection loads it
@@ -93,6 +99,7 @@ struct Config {
   int64_t io_threads = 0;                   // saker.ioThreads; 0: two for each core
   int64_t build_threads = 0;                // saker.buildThreads; 0: half the cores
   int64_t memory_limit_mb = 0;              // saker.memoryLimitMb of growing data; 0: half the machine's
+  int64_t query_memory_mb = 0;              // saker.queryMemoryMb of segments; 0: the machine's (standalone: no limit); -1: no limit
   int64_t disk_reserve_mb = 256;            // saker.diskReserveMb: writes are refused when less is free
 };
 

@@ -12,6 +12,7 @@ LivePeers::LivePeers(RemotePeers* remote, Timer* timer, std::function<void()> on
   deps.ping = [remote](NodeId peer, std::chrono::milliseconds timeout, Callback<PingReply> done) {
     remote->Ping(peer, timeout, std::move(done));
   };
+  deps.ask = [remote](NodeId observer, NodeId suspect, Callback<bool> done) { remote->Reaches(observer, suspect, std::move(done)); };
   heartbeats_ = std::make_unique<Heartbeats>(
       HeartbeatSettings(), std::move(deps),
       [on_change](NodeId peer, const PeerState& state) {

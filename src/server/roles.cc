@@ -52,9 +52,19 @@ class InProcessPeers : public Peers {
 
 }  // namespace
 
+namespace {
+
+// There is no other node to take what doesn't fit; segments are mapped, and the kernel decides.
+Config WithoutMemoryLimit(Config config) {
+  if (config.query_memory_mb == 0) config.query_memory_mb = -1;
+  return config;
+}
+
+}  // namespace
+
 // In order of construction; Stop() goes the other way.
 struct Standalone::State {
-  explicit State(const Config& settings) : runtime(settings) {}
+  explicit State(const Config& settings) : runtime(WithoutMemoryLimit(settings)) {}
 
   Status Open();
   Status Register();
@@ -165,7 +175,7 @@ void Standalone::State::AddMetrics() {
     return rows(SegmentKind::kRows, [](const SegmentMeta&) { return 1; });
   });
   metrics.AddCallback("milvus_datacoord_segment_num", "Segments", {{"segment_state", "Growing"}}, [this] {
-    return static_cast<double>(data_node->GrowingSegments(CollectionId()).size());
+    return static_cast<double>(data_node->GrowingSegments(CollectionId())->size());
   });
   metrics.AddCallback("milvus_datacoord_stored_rows_num", "Rows in flushed segments", {}, [rows] {
     return rows(SegmentKind::kRows, [](const SegmentMeta& segment) { return segment.rows; });
@@ -174,11 +184,11 @@ void Standalone::State::AddMetrics() {
     return rows(SegmentKind::kRows, [](const SegmentMeta& segment) { return segment.size_bytes; });
   });
   metrics.AddCallback("milvus_querynode_segment_num", "Loaded segments", {{"segment_state", "Sealed"}}, [this] {
-    return static_cast<double>(query_node->LoadedSegments(CollectionId()).size());
+    return static_cast<double>(query_node->LoadedSegments(CollectionId())->size());
   });
   metrics.AddCallback("milvus_querynode_entity_num", "Rows of loaded segments", {}, [this] {
     double n = 0;
-    for (const auto& segment : query_node->LoadedSegments(CollectionId())) n += static_cast<double>(segment.rows);
+    for (const auto& segment : *query_node->LoadedSegments(CollectionId())) n += static_cast<double>(segment.rows);
     return n;
   });
   metrics.AddCallback("milvus_indexnode_index_task_num", "Index builds and compactions under way", {}, [this] {

@@ -1,6 +1,9 @@
 #include "server/runtime.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <fstream>
 #include <thread>
 
 namespace saker {
@@ -10,6 +13,15 @@ namespace {
 constexpr const char* kDefaultRootHash = "$2b$10$N9NgiHEYpGj8Ks3YH//yfuDG2PzHl6jpekpZNp5BKslh41pA10wuW";
 
 int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+// What segments may take on a querynode; 0: no limit.
+int64_t MemoryLimit(const Config& config) {
+  if (config.query_memory_mb != 0) return std::max<int64_t>(0, config.query_memory_mb) << 20;
+  int64_t limit = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  int64_t of_group = 0;
+  if (std::ifstream file("/sys/fs/cgroup/memory.max"); file >> of_group) limit = std::min(limit, of_group);
+  return limit;
+}
 
 int Threads(int64_t asked, int otherwise) { return asked > 0 ? static_cast<int>(asked) : otherwise; }
 
@@ -72,11 +84,17 @@ std::unique_ptr<DataCoordRole> Runtime::MakeDataCoord(const Election* election) 
   DataCoordSettings settings;
   settings.channels = static_cast<int>(config.channels);
   settings.compaction.segment_bytes = config.segment_max_mb << 20;
+  settings.balance_channels = config.auto_balance_channels;
   return std::make_unique<DataCoordRole>(CoordinatorDepsFor(election), settings);
 }
 
 std::unique_ptr<QueryCoordRole> Runtime::MakeQueryCoord(const Election* election) {
-  return std::make_unique<QueryCoordRole>(CoordinatorDepsFor(election));
+  QueryCoordSettings settings;
+  settings.balance.enabled = config.auto_balance;
+  settings.balance.tolerance = config.balance_tolerance;
+  settings.balance.overloaded = config.overloaded_memory_percent / 100.0;
+  settings.balance_interval = std::chrono::seconds(config.balance_interval_s);
+  return std::make_unique<QueryCoordRole>(CoordinatorDepsFor(election), settings);
 }
 
 std::unique_ptr<IndexCoordRole> Runtime::MakeIndexCoord(const Election* election) {
@@ -105,6 +123,7 @@ std::unique_ptr<DataNodeRole> Runtime::MakeDataNode() {
 std::unique_ptr<QueryNodeRole> Runtime::MakeQueryNode() {
   QueryNodeDeps deps;
   deps.node = node;
+  deps.memory_limit_bytes = MemoryLimit(config);
   deps.catalog = catalog.get();
   deps.objects = objects.get();
   deps.peers = peers;

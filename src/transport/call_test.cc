@@ -76,6 +76,7 @@ class Calls : public testing::Test {
     options.waiting = &waiting_;
     options.load = [] { return NodeLoad{1000, 2, 30}; };
     options.schema = [this](CollectionId) { return schema_; };
+    options.reaches = [](NodeId node, Callback<bool> done) { done(node == NodeId(3)); };
     auto server = InternalServer::Start(options);
     ASSERT_TRUE(server.ok()) << server.status().ToString();
     server_ = std::move(*server);
@@ -215,16 +216,29 @@ TEST_F(Calls, TheOtherCoordinatorsMethods) {
   EXPECT_TRAVELS(DataCoord, data_coord_, data_coord_client_, ReportChannelLost);
   EXPECT_TRAVELS(DataCoord, data_coord_, data_coord_client_, ReportCheckpoint);
   EXPECT_TRAVELS(DataCoord, data_coord_, data_coord_client_, ReportCompaction);
+  EXPECT_TRAVELS(DataCoord, data_coord_, data_coord_client_, ReportHandedOver);
+  EXPECT_TRAVELS(DataCoord, data_coord_, data_coord_client_, DrainNode);
+  EXPECT_TRAVELS(DataCoord, data_coord_, data_coord_client_, GetDrainProgress);
   EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, Load);
   EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, Release);
   EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, Progress);
   EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, ReportLoaded);
   EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, ReportLoadFailed);
+  EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, DrainNode);
+  EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, GetDrainProgress);
+  EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, CreateResourceGroup);
+  EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, UpdateResourceGroups);
+  EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, DropResourceGroup);
+  EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, TransferNode);
+  EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, TransferReplica);
+  EXPECT_TRAVELS(QueryCoord, query_coord_, query_coord_client_, DescribeResourceGroup);
   EXPECT_TRAVELS(IndexCoord, index_coord_, index_coord_client_, CreateIndex);
   EXPECT_TRAVELS(IndexCoord, index_coord_, index_coord_client_, DropIndex);
   EXPECT_TRAVELS(IndexCoord, index_coord_, index_coord_client_, AlterIndex);
   EXPECT_TRAVELS(IndexCoord, index_coord_, index_coord_client_, Progress);
   EXPECT_TRAVELS(IndexCoord, index_coord_, index_coord_client_, ReportIndex);
+  EXPECT_TRAVELS(IndexCoord, index_coord_, index_coord_client_, DrainNode);
+  EXPECT_TRAVELS(IndexCoord, index_coord_, index_coord_client_, GetDrainProgress);
 }
 
 // A method that answers by callback: what arrives is what was sent, and back.
@@ -489,7 +503,7 @@ TEST_F(Calls, CommandsOfASupersededLeaderAreRefused) {
   EXPECT_EQ(command({}), ErrorCode::kPrivilegeNotPermitted);
   // What is no command needs no token.
   EXPECT_CALL(data_node_, OldestPin).WillOnce(testing::Return(Timestamp{5}));
-  EXPECT_EQ(data_node_client_.OldestPin(CollectionId(1)), 5u);
+  EXPECT_EQ(*data_node_client_.OldestPin(CollectionId(1)), 5u);
 }
 
 TEST_F(Calls, AMissedDeadlineIsToldWithThePeer) {
@@ -558,12 +572,24 @@ TEST_F(Calls, ADeadPeerFailsFastAndIsCalledAgainWhenItIsBack) {
   EXPECT_LT(watch.elapsed_ms(), 1500);
 }
 
-TEST_F(Calls, CallsWithoutAnErrorAnswerWhatDoesNoHarm) {
+TEST_F(Calls, TellsWhetherItReachesAThirdProcess) {
+  for (const auto& [node, reached] : {std::pair(NodeId(3), true), std::pair(NodeId(4), false)}) {
+    std::promise<Result<bool>> answer;
+    link_.Reaches(node, [&](Result<bool> told) { answer.set_value(std::move(told)); });
+    const auto told = answer.get_future().get();
+    ASSERT_TRUE(told.ok()) << told.status().ToString();
+    EXPECT_EQ(*told, reached);
+  }
+}
+
+TEST_F(Calls, WhatDidNotArriveIsSaid) {
   server_.reset();
-  EXPECT_EQ(data_node_client_.OldestPin(CollectionId(1)), 0u);  // keep everything
-  EXPECT_TRUE(data_node_client_.GrowingSegments(CollectionId(1)).empty());
-  EXPECT_TRUE(query_node_client_.LoadedSegments(CollectionId(1)).empty());
-  data_coord_client_.ReportCheckpoint(0, 1, 2);
+  constexpr ErrorCode kAway = ErrorCode::kServiceUnavailable;
+  EXPECT_EQ(data_node_client_.OldestPin(CollectionId(1)).status().code(), kAway);
+  EXPECT_EQ(data_node_client_.GrowingSegments(CollectionId(1)).status().code(), kAway);
+  EXPECT_EQ(query_node_client_.LoadedSegments(CollectionId(1)).status().code(), kAway);
+  EXPECT_EQ(data_coord_client_.ReportCheckpoint(0, 1, 2).code(), kAway);
+  EXPECT_EQ(query_coord_client_.ReportLoaded({kNode, CollectionId(1), {}, {}}).code(), kAway);
   Link unconnected({kCluster, kCaller, nullptr}, kNode);
   EXPECT_EQ(RootCoordClient(&unconnected).AllocateIds(1).status().code(), ErrorCode::kServiceUnavailable);
 }
@@ -818,7 +844,7 @@ class TenHits final : public QueryNode {
   void Search(const SealedLeg&, std::shared_ptr<const SearchPlan>, Callback<SearchHits> done) override { done(hits_); }
   void Query(const SealedLeg&, std::shared_ptr<const QueryPlan>, Callback<QueryRows> done) override { done(QueryRows()); }
   void Fetch(const FetchRequest&, Callback<RowBatch> done) override { done(RowBatch()); }
-  std::vector<LoadedSegmentInfo> LoadedSegments(CollectionId) override { return {}; }
+  Result<std::vector<LoadedSegmentInfo>> LoadedSegments(CollectionId) override { return std::vector<LoadedSegmentInfo>(); }
 
  private:
   SearchHits hits_;

@@ -5,14 +5,9 @@
 namespace saker {
 namespace {
 
-template <typename T>
-void LogIfLost(const MethodSpec& method, const Result<T>& result) {
-  if (!result.ok()) LogWarn("{} was lost: {}", ShortName(method), result.status().ToString());
-}
-
 template <auto kMethod, typename... Args>
-void Report(const Link& link, const Args&... args) {
-  LogIfLost(kSpec<kMethod>, link.Wait<kMethod, Nothing>(args...));
+Status Report(const Link& link, const Args&... args) {
+  return link.Wait<kMethod, Nothing>(args...).status();
 }
 
 template <typename Plan>
@@ -144,21 +139,29 @@ Result<Revision> DataCoordClient::CommitFlush(ChannelId channel, Epoch epoch, co
 Status DataCoordClient::ReportSealed(ChannelId channel, Epoch epoch, CollectionId collection, Timestamp sealed_before) {
   return link_->Wait<&DataCoord::ReportSealed, Nothing>(channel, epoch, collection, sealed_before).status();
 }
-void DataCoordClient::ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) {
-  Report<&DataCoord::ReportChannelLost>(*link_, channel, owner, seen);
+Status DataCoordClient::ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) {
+  return Report<&DataCoord::ReportChannelLost>(*link_, channel, owner, seen);
 }
-void DataCoordClient::ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) {
-  Report<&DataCoord::ReportCheckpoint>(*link_, channel, epoch, checkpoint);
+Status DataCoordClient::ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) {
+  return Report<&DataCoord::ReportCheckpoint>(*link_, channel, epoch, checkpoint);
 }
 Status DataCoordClient::ReportCompaction(int64_t task, Result<SegmentMeta> output) {
   return link_->Wait<&DataCoord::ReportCompaction, Nothing>(task, output).status();
 }
 
+Status DataCoordClient::ReportHandedOver(ChannelId channel, Epoch epoch) {
+  return Report<&DataCoord::ReportHandedOver>(*link_, channel, epoch);
+}
+Status DataCoordClient::DrainNode(NodeId node, bool drain) { return Report<&DataCoord::DrainNode>(*link_, node, drain); }
+Result<DrainProgress> DataCoordClient::GetDrainProgress(NodeId node) {
+  return link_->Wait<&DataCoord::GetDrainProgress, DrainProgress>(node);
+}
+
 // ---- querycoord
 
 Result<Revision> QueryCoordClient::Load(CollectionId collection, const std::vector<PartitionId>& partitions, int32_t replicas,
-                                        const std::vector<FieldId>& fields) {
-  return link_->Wait<&QueryCoord::Load, Revision>(collection, partitions, replicas, fields);
+                                        const std::vector<FieldId>& fields, const std::vector<std::string>& groups) {
+  return link_->Wait<&QueryCoord::Load, Revision>(collection, partitions, replicas, fields, groups);
 }
 Result<Revision> QueryCoordClient::Release(CollectionId collection, const std::vector<PartitionId>& partitions) {
   return link_->Wait<&QueryCoord::Release, Revision>(collection, partitions);
@@ -166,11 +169,32 @@ Result<Revision> QueryCoordClient::Release(CollectionId collection, const std::v
 Result<LoadProgress> QueryCoordClient::Progress(CollectionId collection, const std::vector<PartitionId>& partitions) {
   return link_->Wait<&QueryCoord::Progress, LoadProgress>(collection, partitions);
 }
-void QueryCoordClient::ReportLoaded(NodeId node, CollectionId collection, const std::vector<SegmentId>& segments) {
-  Report<&QueryCoord::ReportLoaded>(*link_, node, collection, segments);
+Status QueryCoordClient::ReportLoaded(const LoadedReport& report) { return Report<&QueryCoord::ReportLoaded>(*link_, report); }
+Status QueryCoordClient::ReportLoadFailed(NodeId node, CollectionId collection, SegmentId segment, const Status& why) {
+  return Report<&QueryCoord::ReportLoadFailed>(*link_, node, collection, segment, why);
 }
-void QueryCoordClient::ReportLoadFailed(NodeId node, CollectionId collection, SegmentId segment, const Status& why) {
-  Report<&QueryCoord::ReportLoadFailed>(*link_, node, collection, segment, why);
+
+Status QueryCoordClient::DrainNode(NodeId node, bool drain) { return Report<&QueryCoord::DrainNode>(*link_, node, drain); }
+Result<DrainProgress> QueryCoordClient::GetDrainProgress(NodeId node) {
+  return link_->Wait<&QueryCoord::GetDrainProgress, DrainProgress>(node);
+}
+Result<Revision> QueryCoordClient::CreateResourceGroup(const std::string& name, const ResourceGroupLimits& limits) {
+  return link_->Wait<&QueryCoord::CreateResourceGroup, Revision>(name, limits);
+}
+Result<Revision> QueryCoordClient::UpdateResourceGroups(const std::map<std::string, ResourceGroupLimits>& limits) {
+  return link_->Wait<&QueryCoord::UpdateResourceGroups, Revision>(limits);
+}
+Result<Revision> QueryCoordClient::DropResourceGroup(const std::string& name) {
+  return link_->Wait<&QueryCoord::DropResourceGroup, Revision>(name);
+}
+Result<Revision> QueryCoordClient::TransferNode(const std::string& from, const std::string& to, int32_t nodes) {
+  return link_->Wait<&QueryCoord::TransferNode, Revision>(from, to, nodes);
+}
+Result<Revision> QueryCoordClient::TransferReplica(const std::string& from, const std::string& to, CollectionId collection, int32_t replicas) {
+  return link_->Wait<&QueryCoord::TransferReplica, Revision>(from, to, collection, replicas);
+}
+Result<ResourceGroupState> QueryCoordClient::DescribeResourceGroup(const std::string& name) {
+  return link_->Wait<&QueryCoord::DescribeResourceGroup, ResourceGroupState>(name);
 }
 
 // ---- indexcoord
@@ -190,6 +214,11 @@ Result<IndexProgress> IndexCoordClient::Progress(CollectionId collection, IndexI
 }
 Status IndexCoordClient::ReportIndex(int64_t task, Result<SegmentIndex> built) {
   return link_->Wait<&IndexCoord::ReportIndex, Nothing>(task, built).status();
+}
+
+Status IndexCoordClient::DrainNode(NodeId node, bool drain) { return Report<&IndexCoord::DrainNode>(*link_, node, drain); }
+Result<DrainProgress> IndexCoordClient::GetDrainProgress(NodeId node) {
+  return link_->Wait<&IndexCoord::GetDrainProgress, DrainProgress>(node);
 }
 
 // ---- datanode
@@ -213,15 +242,11 @@ void DataNodeClient::Fetch(const FetchRequest& request, Callback<RowBatch> done)
 Result<DeleteStream> DataNodeClient::Deletes(const DeleteStreamRequest& request) {
   return link_->Wait<&DataNode::Deletes, DeleteStream>(request);
 }
-std::vector<GrowingSegmentInfo> DataNodeClient::GrowingSegments(CollectionId collection) {
-  auto segments = link_->Wait<&DataNode::GrowingSegments, std::vector<GrowingSegmentInfo>>(collection);
-  LogIfLost(kSpec<&DataNode::GrowingSegments>, segments);
-  return segments.ok() ? std::move(*segments) : std::vector<GrowingSegmentInfo>();
+Result<std::vector<GrowingSegmentInfo>> DataNodeClient::GrowingSegments(CollectionId collection) {
+  return link_->Wait<&DataNode::GrowingSegments, std::vector<GrowingSegmentInfo>>(collection);
 }
-Timestamp DataNodeClient::OldestPin(CollectionId collection) {
-  const auto pin = link_->Wait<&DataNode::OldestPin, Timestamp>(collection);
-  LogIfLost(kSpec<&DataNode::OldestPin>, pin);
-  return pin.ok() ? *pin : 0;  // nobody knows: keep everything
+Result<Timestamp> DataNodeClient::OldestPin(CollectionId collection) {
+  return link_->Wait<&DataNode::OldestPin, Timestamp>(collection);
 }
 Status DataNodeClient::BarrierCollection(CollectionId collection, const std::vector<ChannelId>& channels, int64_t version, bool dropped,
                                          const std::vector<PartitionId>& dropped_partitions) {
@@ -239,10 +264,8 @@ void QueryNodeClient::Query(const SealedLeg& leg, std::shared_ptr<const QueryPla
 void QueryNodeClient::Fetch(const FetchRequest& request, Callback<RowBatch> done) {
   link_->Send<&QueryNode::Fetch, RowBatch>(Link::DeadlineOf(kSpec<&QueryNode::Fetch>), nullptr, std::move(done), request);
 }
-std::vector<LoadedSegmentInfo> QueryNodeClient::LoadedSegments(CollectionId collection) {
-  auto segments = link_->Wait<&QueryNode::LoadedSegments, std::vector<LoadedSegmentInfo>>(collection);
-  LogIfLost(kSpec<&QueryNode::LoadedSegments>, segments);
-  return segments.ok() ? std::move(*segments) : std::vector<LoadedSegmentInfo>();
+Result<std::vector<LoadedSegmentInfo>> QueryNodeClient::LoadedSegments(CollectionId collection) {
+  return link_->Wait<&QueryNode::LoadedSegments, std::vector<LoadedSegmentInfo>>(collection);
 }
 
 }  // namespace saker

@@ -2,9 +2,6 @@
 // how long it may take) and fails as PeerChannel says if the node doesn't answer. Thread-safe. Calls that return wait on
 // the caller's thread; callbacks come on gRPC's threads or the channel's pool, or before the call returns.
 //
-// A call without a way to say that it failed is logged and answers what does least harm: no segments, the oldest pin
-// possible. A report that was lost is to be repeated by whoever reports when it finds its coordinator again.
-//
 // The link outlives its clients.
 #pragma once
 
@@ -59,9 +56,12 @@ class DataCoordClient final : public DataCoord {
   Result<std::vector<SegmentReport>> Segments(CollectionId collection) override;
   Result<Revision> CommitFlush(ChannelId channel, Epoch epoch, const std::vector<SegmentMeta>& segments) override;
   Status ReportSealed(ChannelId channel, Epoch epoch, CollectionId collection, Timestamp sealed_before) override;
-  void ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) override;
-  void ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) override;
+  Status ReportChannelLost(ChannelId channel, NodeId owner, Epoch seen) override;
+  Status ReportCheckpoint(ChannelId channel, Epoch epoch, int64_t checkpoint) override;
   Status ReportCompaction(int64_t task, Result<SegmentMeta> output) override;
+  Status ReportHandedOver(ChannelId channel, Epoch epoch) override;
+  Status DrainNode(NodeId node, bool drain) override;
+  Result<DrainProgress> GetDrainProgress(NodeId node) override;
 
  private:
   const Link* const link_;
@@ -71,11 +71,19 @@ class QueryCoordClient final : public QueryCoord {
  public:
   explicit QueryCoordClient(const Link* link) : link_(link) {}
   Result<Revision> Load(CollectionId collection, const std::vector<PartitionId>& partitions, int32_t replicas,
-                        const std::vector<FieldId>& fields) override;
+                        const std::vector<FieldId>& fields, const std::vector<std::string>& groups) override;
   Result<Revision> Release(CollectionId collection, const std::vector<PartitionId>& partitions) override;
   Result<LoadProgress> Progress(CollectionId collection, const std::vector<PartitionId>& partitions) override;
-  void ReportLoaded(NodeId node, CollectionId collection, const std::vector<SegmentId>& segments) override;
-  void ReportLoadFailed(NodeId node, CollectionId collection, SegmentId segment, const Status& why) override;
+  Status ReportLoaded(const LoadedReport& report) override;
+  Status ReportLoadFailed(NodeId node, CollectionId collection, SegmentId segment, const Status& why) override;
+  Status DrainNode(NodeId node, bool drain) override;
+  Result<DrainProgress> GetDrainProgress(NodeId node) override;
+  Result<Revision> CreateResourceGroup(const std::string& name, const ResourceGroupLimits& limits) override;
+  Result<Revision> UpdateResourceGroups(const std::map<std::string, ResourceGroupLimits>& limits) override;
+  Result<Revision> DropResourceGroup(const std::string& name) override;
+  Result<Revision> TransferNode(const std::string& from, const std::string& to, int32_t nodes) override;
+  Result<Revision> TransferReplica(const std::string& from, const std::string& to, CollectionId collection, int32_t replicas) override;
+  Result<ResourceGroupState> DescribeResourceGroup(const std::string& name) override;
 
  private:
   const Link* const link_;
@@ -90,6 +98,8 @@ class IndexCoordClient final : public IndexCoord {
                               const std::vector<std::string>& erase) override;
   Result<IndexProgress> Progress(CollectionId collection, IndexId index) override;
   Status ReportIndex(int64_t task, Result<SegmentIndex> built) override;
+  Status DrainNode(NodeId node, bool drain) override;
+  Result<DrainProgress> GetDrainProgress(NodeId node) override;
 
  private:
   const Link* const link_;
@@ -106,8 +116,8 @@ class DataNodeClient final : public DataNode {
   void Query(const GrowingLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) override;
   void Fetch(const FetchRequest& request, Callback<RowBatch> done) override;
   Result<DeleteStream> Deletes(const DeleteStreamRequest& request) override;
-  std::vector<GrowingSegmentInfo> GrowingSegments(CollectionId collection) override;
-  Timestamp OldestPin(CollectionId collection) override;
+  Result<std::vector<GrowingSegmentInfo>> GrowingSegments(CollectionId collection) override;
+  Result<Timestamp> OldestPin(CollectionId collection) override;
   Status BarrierCollection(CollectionId collection, const std::vector<ChannelId>& channels, int64_t version, bool dropped,
                            const std::vector<PartitionId>& dropped_partitions) override;
 
@@ -121,7 +131,7 @@ class QueryNodeClient final : public QueryNode {
   void Search(const SealedLeg& leg, std::shared_ptr<const SearchPlan> plan, Callback<SearchHits> done) override;
   void Query(const SealedLeg& leg, std::shared_ptr<const QueryPlan> plan, Callback<QueryRows> done) override;
   void Fetch(const FetchRequest& request, Callback<RowBatch> done) override;
-  std::vector<LoadedSegmentInfo> LoadedSegments(CollectionId collection) override;
+  Result<std::vector<LoadedSegmentInfo>> LoadedSegments(CollectionId collection) override;
 
  private:
   const Link* const link_;

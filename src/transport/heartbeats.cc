@@ -20,6 +20,8 @@ struct Heartbeats::State : std::enable_shared_from_this<State> {
     PeerState state;
     int strikes = 0;
     uint64_t watch = 0;  // which Watch it was added by: answers to an earlier one don't count
+    bool asking = false; // a second observer is asked
+    size_t asked = 0;    // how many were, so that not always the same one is
   };
   using Notification = std::function<void()>;
 
@@ -30,6 +32,9 @@ struct Heartbeats::State : std::enable_shared_from_this<State> {
   void Answered(NodeId id, uint64_t watch, int64_t sent_us, const Result<PingReply>& reply);
   void Alive(NodeId id, Peer& peer, const PingReply& reply) REQUIRES(mutex);
   void Judge() REQUIRES(mutex);
+  void Suspect(NodeId id, Peer& peer) REQUIRES(mutex);
+  void Confirmed(NodeId id, uint64_t watch, NodeId observer, const Result<bool>& reached);
+  void Die(NodeId id, Peer& peer) REQUIRES(mutex);
   void Tell(NodeId id, const Peer& peer) REQUIRES(mutex);
   void Deliver();
 
@@ -114,10 +119,43 @@ void Heartbeats::State::Judge() {
     });
   }
   for (auto& [id, peer] : peers) {
-    if (peer.strikes < settings.strikes || peer.state.health == PeerHealth::kDead) continue;
-    peer.state.health = PeerHealth::kDead;
-    Tell(id, peer);
+    if (peer.strikes >= settings.strikes && peer.state.health != PeerHealth::kDead && !peer.asking) Suspect(id, peer);
   }
+}
+
+void Heartbeats::State::Die(NodeId id, Peer& peer) {
+  peer.state.health = PeerHealth::kDead;
+  Tell(id, peer);
+}
+
+// Somebody who answers is asked; where nobody does there is no second opinion to be had.
+void Heartbeats::State::Suspect(NodeId id, Peer& peer) {
+  std::vector<NodeId> observers;
+  for (const auto& [other, state] : peers) {
+    if (other != id && state.strikes == 0 && state.state.health == PeerHealth::kAlive) observers.push_back(other);
+  }
+  if (!deps.ask || observers.empty()) return Die(id, peer);
+  const NodeId observer = observers[peer.asked++ % observers.size()];
+  peer.asking = true;
+  notifications.emplace_back([this, observer, id, watch = peer.watch] {
+    deps.ask(observer, id, [weak = weak_from_this(), id, watch, observer](const Result<bool>& reached) {
+      if (const auto self = weak.lock()) self->Confirmed(id, watch, observer, reached);
+    });
+  });
+}
+
+// One that is reached, or an observer that doesn't answer, leaves it to the next ping: it asks again.
+void Heartbeats::State::Confirmed(NodeId id, uint64_t watch, NodeId observer, const Result<bool>& reached) {
+  {
+    MutexLock lock(mutex);
+    const auto found = peers.find(id);
+    if (stopped || found == peers.end() || found->second.watch != watch) return;
+    Peer& peer = found->second;
+    peer.asking = false;
+    if (reached.ok() && *reached) LogWarn("node {} doesn't answer here, but node {} reaches it: its work stays", id.value, observer.value);
+    if (reached.ok() && !*reached && peer.strikes >= settings.strikes && !is_cut_off) Die(id, peer);
+  }
+  Deliver();
 }
 
 void Heartbeats::State::Tell(NodeId id, const Peer& peer) {

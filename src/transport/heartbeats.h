@@ -1,8 +1,9 @@
 // Who of a set of peers is alive, found out by asking them: a peer that leaves two pings in a row unanswered is dead,
 // within about a second. protocol.md rule 20.
 //
-// It is one observer's word: whoever acts on a death asks a second one. An observer that loses most of its peers at once
-// takes itself for the one cut off, and reports no deaths until it hears from them again.
+// A second observer confirms it: one of the peers that do answer is asked whether it reaches the silent one, and as long
+// as one does, it isn't dead. An observer that loses most of its peers at once takes itself for the one cut off, and
+// reports no deaths until it hears from them again.
 //
 // Silent while there is nobody to watch.
 #pragma once
@@ -31,6 +32,8 @@ struct HeartbeatDeps {
   std::function<void(std::chrono::milliseconds delay, Task task)> after;  // runs it once, later, on any thread
   // Calls back exactly once, on any thread, also before it returns.
   std::function<void(NodeId peer, std::chrono::milliseconds timeout, Callback<PingReply> done)> ping;
+  // Asks `observer` whether it reaches `suspect`; as ping. Null: this observer's word will do.
+  std::function<void(NodeId observer, NodeId suspect, Callback<bool> done)> ask;
 };
 
 enum class PeerHealth {

@@ -30,6 +30,13 @@ class World {
       }
       At(sent_us + 1000, [done, peer, state] { done(PingReply{peer, {"datanode"}, state.incarnation, {}}); });
     };
+    deps.ask = [this](NodeId observer, NodeId suspect, Callback<bool> done) {
+      ++asked;
+      const Peer& state = peers[observer];
+      if (state.silent || state.refuses) return At(now_us_ + 400'000, [done] { done(Status(ErrorCode::kDeadlineExceeded, "no answer")); });
+      const bool reached = peers[suspect].reached_by_others || !(peers[suspect].silent || peers[suspect].refuses);
+      At(now_us_ + 1000, [done, reached] { done(reached); });
+    };
     return deps;
   }
   void Run(std::chrono::milliseconds time) {
@@ -50,10 +57,12 @@ class World {
   struct Peer {
     bool silent = false;   // paused, or the network is cut
     bool refuses = false;  // the process is gone, its host is there
+    bool reached_by_others = false;
     int64_t incarnation = 1;
   };
   std::map<NodeId, Peer> peers;
   int pings = 0;
+  int asked = 0;
 
  private:
   void At(int64_t us, Task task) { tasks_.emplace(us, std::move(task)); }
@@ -228,6 +237,33 @@ TEST_F(HeartbeatsTest, WhoIsNotWatchedAnyMoreIsNotTold) {
   Watch({NodeId(2), NodeId(3)});
   world_.Run(3s);
   EXPECT_THAT(Told(), IsEmpty());
+}
+
+// A cut between two processes is no death: as long as somebody else reaches the node its work stays where it is.
+TEST_F(HeartbeatsTest, WhomAnotherReachesIsNotDead) {
+  Watch({NodeId(1), NodeId(2), NodeId(3)});
+  world_.Run(1s);
+  Told();
+  world_.peers[NodeId(1)].silent = true;
+  world_.peers[NodeId(1)].reached_by_others = true;
+  world_.Run(10s);
+  EXPECT_THAT(Told(), IsEmpty());
+  EXPECT_GE(world_.asked, 5);
+  EXPECT_FALSE(heartbeats_.cut_off());
+  world_.peers[NodeId(1)].reached_by_others = false;
+  world_.Run(2s);
+  EXPECT_THAT(Told(), ElementsAre(Pair(1, PeerHealth::kDead)));
+}
+
+// The one that is asked may itself have just died: the next one is asked.
+TEST_F(HeartbeatsTest, AnObserverThatDoesNotAnswerConfirmsNothing) {
+  Watch({NodeId(1), NodeId(2), NodeId(3), NodeId(4), NodeId(5)});
+  world_.Run(1s);
+  Told();
+  world_.peers[NodeId(1)].refuses = true;
+  world_.peers[NodeId(2)].silent = true;
+  world_.Run(4s);
+  EXPECT_THAT(Told(), testing::UnorderedElementsAre(Pair(1, PeerHealth::kDead), Pair(2, PeerHealth::kDead)));
 }
 
 }  // namespace

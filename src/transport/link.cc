@@ -42,4 +42,9 @@ void Link::Ping(std::chrono::milliseconds timeout, Callback<PingReply> done) con
             [done = std::move(done)](Result<Frame> frame) { done(DecodeAnswer<PingReply>(frame)); });
 }
 
+void Link::Reaches(NodeId node, Callback<bool> done) const {
+  SendFrame(kReachesSpec, EncodeRequest(HeaderFor(kReachesSpec), nullptr, node), DeadlineOf(kReachesSpec),
+            [done = std::move(done)](Result<Frame> frame) { done(DecodeAnswer<bool>(frame)); });
+}
+
 }  // namespace saker

@@ -46,6 +46,8 @@ class Link {
               [done = std::move(done)](Result<Frame> frame) { done(DecodeAnswer<T>(frame)); });
   }
   void Ping(std::chrono::milliseconds timeout, Callback<PingReply> done) const;
+  // Whether it reaches `node`, as a second observer.
+  void Reaches(NodeId node, Callback<bool> done) const;
 
   // When a call of this method that begins now is given up.
   static int64_t DeadlineOf(const MethodSpec& method, int64_t request_deadline_us = kNoDeadlineUs) {

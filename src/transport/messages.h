@@ -51,6 +51,30 @@ template <typename Codec, Is<LoadProgress> T>
 void Fields(Codec& codec, T& p) {
   codec(p.exists), codec(p.loading), codec(p.percent);
 }
+template <typename Codec, Is<DrainProgress> T>
+void Fields(Codec& codec, T& p) {
+  codec(p.draining), codec(p.channels), codec(p.segments), codec(p.tasks);
+}
+template <typename Codec, Is<ResourceGroupLimits> T>
+void Fields(Codec& codec, T& l) {
+  codec(l.nodes), codec(l.limit);
+}
+template <typename Codec, Is<ResourceGroupState> T>
+void Fields(Codec& codec, T& s) {
+  codec(s.name), codec(s.capacity), codec(s.limit), codec(s.nodes), codec(s.replicas), codec(s.outgoing), codec(s.incoming);
+}
+template <typename Codec, Is<NodeMemory> T>
+void Fields(Codec& codec, T& m) {
+  codec(m.used_bytes), codec(m.limit_bytes);
+}
+template <typename Codec, Is<HeldSegment> T>
+void Fields(Codec& codec, T& s) {
+  codec(s.segment), codec(s.bytes);
+}
+template <typename Codec, Is<LoadedReport> T>
+void Fields(Codec& codec, T& r) {
+  codec(r.node), codec(r.collection), codec(r.segments), codec(r.memory);
+}
 template <typename Codec, Is<IndexProgress> T>
 void Fields(Codec& codec, T& p) {
   codec(p.total_rows), codec(p.indexed_rows), codec(p.pending_rows), codec(p.finished), codec(p.failure);

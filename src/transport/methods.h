@@ -22,6 +22,7 @@ struct MethodSpec {
 };
 
 inline constexpr const char* kPingMethod = "/saker.internal.v1.Node/Ping";
+inline constexpr const char* kReachesMethod = "/saker.internal.v1.Node/Reaches";
 
 template <auto kMethod>
 inline constexpr bool kHasSpec = false;
@@ -72,18 +73,31 @@ SAKER_METHOD(DataCoord, ReportSealed, kControl, 5'000);
 SAKER_METHOD(DataCoord, ReportChannelLost, kControl, 5'000);
 SAKER_METHOD(DataCoord, ReportCheckpoint, kControl, 5'000);
 SAKER_METHOD(DataCoord, ReportCompaction, kControl, 10'000);
+SAKER_METHOD(DataCoord, ReportHandedOver, kControl, 5'000);
+SAKER_METHOD(DataCoord, DrainNode, kControl, 10'000);
+SAKER_METHOD(DataCoord, GetDrainProgress, kControl, 5'000);
 
 SAKER_METHOD(QueryCoord, Load, kControl, 10'000);
 SAKER_METHOD(QueryCoord, Release, kControl, 10'000);
 SAKER_METHOD(QueryCoord, Progress, kControl, 5'000);
 SAKER_METHOD(QueryCoord, ReportLoaded, kControl, 5'000);
 SAKER_METHOD(QueryCoord, ReportLoadFailed, kControl, 5'000);
+SAKER_METHOD(QueryCoord, DrainNode, kControl, 10'000);
+SAKER_METHOD(QueryCoord, GetDrainProgress, kControl, 5'000);
+SAKER_METHOD(QueryCoord, CreateResourceGroup, kControl, 10'000);
+SAKER_METHOD(QueryCoord, UpdateResourceGroups, kControl, 10'000);
+SAKER_METHOD(QueryCoord, DropResourceGroup, kControl, 10'000);
+SAKER_METHOD(QueryCoord, TransferNode, kControl, 10'000);
+SAKER_METHOD(QueryCoord, TransferReplica, kControl, 10'000);
+SAKER_METHOD(QueryCoord, DescribeResourceGroup, kControl, 5'000);
 
 SAKER_METHOD(IndexCoord, CreateIndex, kControl, 10'000);
 SAKER_METHOD(IndexCoord, DropIndex, kControl, 10'000);
 SAKER_METHOD(IndexCoord, AlterIndex, kControl, 10'000);
 SAKER_METHOD(IndexCoord, Progress, kControl, 5'000);
 SAKER_METHOD(IndexCoord, ReportIndex, kControl, 10'000);
+SAKER_METHOD(IndexCoord, DrainNode, kControl, 10'000);
+SAKER_METHOD(IndexCoord, GetDrainProgress, kControl, 5'000);
 
 SAKER_METHOD(DataNode, Write, kData, 10'000);
 SAKER_METHOD(DataNode, BeginRead, kData, 5'000);
@@ -103,6 +117,8 @@ SAKER_METHOD(QueryNode, LoadedSegments, kControl, 5'000);
 #undef SAKER_METHOD
 
 inline constexpr MethodSpec kPingSpec{kPingMethod, CallPool::kControl, std::chrono::milliseconds(400)};
+// Whether the called process reaches a third one: it pings it.
+inline constexpr MethodSpec kReachesSpec{kReachesMethod, CallPool::kControl, std::chrono::milliseconds(800)};
 
 // "DataNode/Write", for messages.
 inline std::string ShortName(const MethodSpec& spec) {

@@ -48,18 +48,29 @@ class MockDataCoord : public DataCoord {
   MOCK_METHOD(Result<std::vector<SegmentReport>>, Segments, (CollectionId), (override));
   MOCK_METHOD(Result<Revision>, CommitFlush, (ChannelId, Epoch, const std::vector<SegmentMeta>&), (override));
   MOCK_METHOD(Status, ReportSealed, (ChannelId, Epoch, CollectionId, Timestamp), (override));
-  MOCK_METHOD(void, ReportChannelLost, (ChannelId, NodeId, Epoch), (override));
-  MOCK_METHOD(void, ReportCheckpoint, (ChannelId, Epoch, int64_t), (override));
+  MOCK_METHOD(Status, ReportChannelLost, (ChannelId, NodeId, Epoch), (override));
+  MOCK_METHOD(Status, ReportCheckpoint, (ChannelId, Epoch, int64_t), (override));
   MOCK_METHOD(Status, ReportCompaction, (int64_t, Result<SegmentMeta>), (override));
+  MOCK_METHOD(Status, ReportHandedOver, (ChannelId, Epoch), (override));
+  MOCK_METHOD(Status, DrainNode, (NodeId, bool), (override));
+  MOCK_METHOD(Result<DrainProgress>, GetDrainProgress, (NodeId), (override));
 };
 
 class MockQueryCoord : public QueryCoord {
  public:
-  MOCK_METHOD(Result<Revision>, Load, (CollectionId, const std::vector<PartitionId>&, int32_t, const std::vector<FieldId>&), (override));
+  MOCK_METHOD(Result<Revision>, Load, (CollectionId, const std::vector<PartitionId>&, int32_t, const std::vector<FieldId>&, const Strings&), (override));
   MOCK_METHOD(Result<Revision>, Release, (CollectionId, const std::vector<PartitionId>&), (override));
   MOCK_METHOD(Result<LoadProgress>, Progress, (CollectionId, const std::vector<PartitionId>&), (override));
-  MOCK_METHOD(void, ReportLoaded, (NodeId, CollectionId, const std::vector<SegmentId>&), (override));
-  MOCK_METHOD(void, ReportLoadFailed, (NodeId, CollectionId, SegmentId, const Status&), (override));
+  MOCK_METHOD(Status, ReportLoaded, (const LoadedReport&), (override));
+  MOCK_METHOD(Status, ReportLoadFailed, (NodeId, CollectionId, SegmentId, const Status&), (override));
+  MOCK_METHOD(Status, DrainNode, (NodeId, bool), (override));
+  MOCK_METHOD(Result<DrainProgress>, GetDrainProgress, (NodeId), (override));
+  MOCK_METHOD(Result<Revision>, CreateResourceGroup, (const std::string&, const ResourceGroupLimits&), (override));
+  MOCK_METHOD(Result<Revision>, UpdateResourceGroups, ((const std::map<std::string, ResourceGroupLimits>&)), (override));
+  MOCK_METHOD(Result<Revision>, DropResourceGroup, (const std::string&), (override));
+  MOCK_METHOD(Result<Revision>, TransferNode, (const std::string&, const std::string&, int32_t), (override));
+  MOCK_METHOD(Result<Revision>, TransferReplica, (const std::string&, const std::string&, CollectionId, int32_t), (override));
+  MOCK_METHOD(Result<ResourceGroupState>, DescribeResourceGroup, (const std::string&), (override));
 };
 
 class MockIndexCoord : public IndexCoord {
@@ -69,6 +80,8 @@ class MockIndexCoord : public IndexCoord {
   MOCK_METHOD(Result<Revision>, AlterIndex, (CollectionId, const std::string&, const KeyValues&, const Strings&), (override));
   MOCK_METHOD(Result<IndexProgress>, Progress, (CollectionId, IndexId), (override));
   MOCK_METHOD(Status, ReportIndex, (int64_t, Result<SegmentIndex>), (override));
+  MOCK_METHOD(Status, DrainNode, (NodeId, bool), (override));
+  MOCK_METHOD(Result<DrainProgress>, GetDrainProgress, (NodeId), (override));
 };
 
 class MockDataNode : public DataNode {
@@ -79,8 +92,8 @@ class MockDataNode : public DataNode {
   MOCK_METHOD(void, Query, (const GrowingLeg&, std::shared_ptr<const QueryPlan>, Callback<QueryRows>), (override));
   MOCK_METHOD(void, Fetch, (const FetchRequest&, Callback<RowBatch>), (override));
   MOCK_METHOD(Result<DeleteStream>, Deletes, (const DeleteStreamRequest&), (override));
-  MOCK_METHOD(std::vector<GrowingSegmentInfo>, GrowingSegments, (CollectionId), (override));
-  MOCK_METHOD(Timestamp, OldestPin, (CollectionId), (override));
+  MOCK_METHOD(Result<std::vector<GrowingSegmentInfo>>, GrowingSegments, (CollectionId), (override));
+  MOCK_METHOD(Result<Timestamp>, OldestPin, (CollectionId), (override));
   MOCK_METHOD(Status, BarrierCollection,
               (CollectionId, const std::vector<ChannelId>&, int64_t, bool, const std::vector<PartitionId>&), (override));
 };
@@ -90,7 +103,7 @@ class MockQueryNode : public QueryNode {
   MOCK_METHOD(void, Search, (const SealedLeg&, std::shared_ptr<const SearchPlan>, Callback<SearchHits>), (override));
   MOCK_METHOD(void, Query, (const SealedLeg&, std::shared_ptr<const QueryPlan>, Callback<QueryRows>), (override));
   MOCK_METHOD(void, Fetch, (const FetchRequest&, Callback<RowBatch>), (override));
-  MOCK_METHOD(std::vector<LoadedSegmentInfo>, LoadedSegments, (CollectionId), (override));
+  MOCK_METHOD(Result<std::vector<LoadedSegmentInfo>>, LoadedSegments, (CollectionId), (override));
 };
 
 }  // namespace saker

@@ -62,6 +62,7 @@ struct RemotePeers::State {
   void Save(const Topology& topology);
   NodeId LeaderOf(const std::string& role) const REQUIRES_SHARED(mutex);
   RemoteNode* Reachable(NodeId id, const char* role) const REQUIRES_SHARED(mutex);
+  const Link* LinkTo(NodeId node) const;
   std::vector<NodeId> Registered(const std::string& role) const;
 
   template <typename Role>
@@ -233,14 +234,22 @@ Status RemotePeers::UseSaved() {
   return {};
 }
 
+const Link* RemotePeers::State::LinkTo(NodeId node) const {
+  ReaderLock lock(mutex);
+  const auto found = nodes.find(node);
+  return found == nodes.end() ? nullptr : &found->second->link;
+}
+
 void RemotePeers::Ping(NodeId node, std::chrono::milliseconds timeout, Callback<PingReply> done) {
-  const Link* link = nullptr;
-  {
-    ReaderLock lock(state_->mutex);
-    if (const auto found = state_->nodes.find(node); found != state_->nodes.end()) link = &found->second->link;
-  }
+  const Link* const link = state_->LinkTo(node);
   if (link == nullptr) return done(Status(ErrorCode::kNodeNotFound, fmt::format("node not found[node={}]", node.value)));
   link->Ping(timeout, std::move(done));
+}
+
+void RemotePeers::Reaches(NodeId observer, NodeId node, Callback<bool> done) {
+  const Link* const link = state_->LinkTo(observer);
+  if (link == nullptr) return done(Status(ErrorCode::kNodeNotFound, fmt::format("node not found[node={}]", observer.value)));
+  link->Reaches(node, std::move(done));
 }
 
 std::set<NodeId> RemotePeers::others() const {

@@ -49,6 +49,8 @@ class RemotePeers final : public Peers {
 
   // For Heartbeats. kNodeNotFound if the node was never known.
   void Ping(NodeId node, std::chrono::milliseconds timeout, Callback<PingReply> done);
+  // Asks `observer` whether it reaches `node`. kNodeNotFound if the observer was never known.
+  void Reaches(NodeId observer, NodeId node, Callback<bool> done);
   // Nodes of other processes that have a session.
   std::set<NodeId> others() const;
 

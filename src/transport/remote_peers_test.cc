@@ -72,8 +72,8 @@ TEST(RemotePeers, FindsNodesByTheirSessions) {
   EXPECT_THAT(peers.index_nodes(), ElementsAre(NodeId(4)));
   EXPECT_THAT(peers.others(), ElementsAre(NodeId(2), NodeId(3), NodeId(4)));
   ASSERT_NE(peers.data_node(NodeId(2)), nullptr);
-  EXPECT_EQ(peers.data_node(NodeId(2))->OldestPin(CollectionId(1)), 2u);
-  EXPECT_EQ(peers.data_node(NodeId(3))->OldestPin(CollectionId(1)), 3u);
+  EXPECT_EQ(*peers.data_node(NodeId(2))->OldestPin(CollectionId(1)), 2u);
+  EXPECT_EQ(*peers.data_node(NodeId(3))->OldestPin(CollectionId(1)), 3u);
   EXPECT_EQ(peers.query_node(NodeId(2)), nullptr);
   EXPECT_EQ(peers.data_node(NodeId(4)), nullptr);
   EXPECT_EQ(peers.data_node(NodeId(99)), nullptr);
@@ -118,12 +118,12 @@ TEST(RemotePeers, OldPointersAreSafeAndFollowTheNode) {
   RemotePeers peers(Options());
   peers.Update({{Registered(2, "datanode", process->address, 1)}, {}});
   DataNode* const node = peers.data_node(NodeId(2));
-  EXPECT_EQ(node->OldestPin(CollectionId(1)), 2u);
+  EXPECT_EQ(*node->OldestPin(CollectionId(1)), 2u);
   process.reset();
   Process moved(2);
   peers.Update({{Registered(2, "datanode", moved.address, 2)}, {}});
   EXPECT_EQ(peers.data_node(NodeId(2)), node);
-  EXPECT_EQ(node->OldestPin(CollectionId(1)), 2u);
+  EXPECT_EQ(*node->OldestPin(CollectionId(1)), 2u);
 }
 
 TEST(RemotePeers, ANodeWithoutSessionIsCalledForAWhile) {
@@ -137,7 +137,7 @@ TEST(RemotePeers, ANodeWithoutSessionIsCalledForAWhile) {
   peers.Update(one);
   EXPECT_THAT(peers.data_nodes(), ElementsAre(NodeId(3)));
   EXPECT_EQ(peers.data_node(NodeId(2)), node) << "its lease may have ended, not the node";
-  EXPECT_EQ(node->OldestPin(CollectionId(1)), 2u);
+  EXPECT_EQ(*node->OldestPin(CollectionId(1)), 2u);
   std::this_thread::sleep_for(250ms);
   EXPECT_EQ(peers.data_node(NodeId(2)), nullptr);
   peers.Update(one);
@@ -146,7 +146,7 @@ TEST(RemotePeers, ANodeWithoutSessionIsCalledForAWhile) {
   EXPECT_THAT(status.message(), testing::HasSubstr("its session has ended"));
   peers.Update(both);
   EXPECT_EQ(peers.data_node(NodeId(2)), node);
-  EXPECT_EQ(node->OldestPin(CollectionId(1)), 2u);
+  EXPECT_EQ(*node->OldestPin(CollectionId(1)), 2u);
 }
 
 TEST(RemotePeers, AnotherProcessAtTheAddressRefuses) {

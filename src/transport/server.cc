@@ -323,6 +323,7 @@ struct InternalServer::State {
   void AddCoordinators();
   void AddNodes();
   void AddPing();
+  void AddReaches();
   PingReply Ping() const;
 
   Context context;
@@ -347,11 +348,14 @@ void InternalServer::State::AddCoordinators() {
          &RootCoord::GrantPrivilege, &RootCoord::RevokePrivilege, &RootCoord::AllocateIds>(root_coord);
   AddAll<&DataCoord::Flush, &DataCoord::IsFlushed, &DataCoord::Compact, &DataCoord::GetCompactionState, &DataCoord::RowCount,
          &DataCoord::Segments, &DataCoord::CommitFlush, &DataCoord::ReportSealed, &DataCoord::ReportChannelLost,
-         &DataCoord::ReportCheckpoint, &DataCoord::ReportCompaction>(data_coord);
+         &DataCoord::ReportCheckpoint, &DataCoord::ReportCompaction, &DataCoord::ReportHandedOver, &DataCoord::DrainNode,
+         &DataCoord::GetDrainProgress>(data_coord);
   AddAll<&QueryCoord::Load, &QueryCoord::Release, &QueryCoord::Progress, &QueryCoord::ReportLoaded,
-         &QueryCoord::ReportLoadFailed>(query_coord);
+         &QueryCoord::ReportLoadFailed, &QueryCoord::DrainNode, &QueryCoord::GetDrainProgress, &QueryCoord::CreateResourceGroup,
+         &QueryCoord::UpdateResourceGroups, &QueryCoord::DropResourceGroup, &QueryCoord::TransferNode, &QueryCoord::TransferReplica,
+         &QueryCoord::DescribeResourceGroup>(query_coord);
   AddAll<&IndexCoord::CreateIndex, &IndexCoord::DropIndex, &IndexCoord::AlterIndex, &IndexCoord::Progress,
-         &IndexCoord::ReportIndex>(index_coord);
+         &IndexCoord::ReportIndex, &IndexCoord::DrainNode, &IndexCoord::GetDrainProgress>(index_coord);
 }
 
 void InternalServer::State::AddNodes() {
@@ -365,6 +369,17 @@ void InternalServer::State::AddPing() {
   ServedMethod& method = methods[kPingMethod];
   method.spec = kPingSpec;
   method.handle = [this](const IncomingCallPtr& call) { call->Answer(AnswerOf(Result<PingReply>(Ping()))); };
+}
+
+void InternalServer::State::AddReaches() {
+  ServedMethod& method = methods[kReachesMethod];
+  method.spec = kReachesSpec;
+  method.handle = [this](const IncomingCallPtr& call) {
+    NodeId node;
+    if (Status read = ReadArguments(context, *call, node); !read.ok()) return call->Fail(read);
+    if (!context.options.reaches) return call->Fail({ErrorCode::kServiceNotReady, "this process doesn't look for others"});
+    context.options.reaches(node, [call](Result<bool> reached) { call->Answer(AnswerOf(std::move(reached))); });
+  };
 }
 
 PingReply InternalServer::State::Ping() const {
@@ -400,6 +415,7 @@ Result<std::unique_ptr<InternalServer>> InternalServer::Start(InternalServerOpti
   state->AddCoordinators();
   state->AddNodes();
   state->AddPing();
+  state->AddReaches();
   state->service = std::make_unique<RoleService>(&state->context, &state->methods);
   ASSIGN_OR_RETURN(const auto credentials, Credentials(options.tls));
   if (credentials == nullptr) {

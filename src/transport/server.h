@@ -24,6 +24,8 @@ struct InternalServerOptions {
   ThreadPool* control = nullptr;       // calls of and to coordinators
   ThreadPool* waiting = nullptr;       // calls that wait for tasks of `control`
   std::function<NodeLoad()> load;      // told by Ping; short. Null: zeroes
+  // Pings another node for a process that doesn't reach it; calls back once, within a second. Null: refused.
+  std::function<void(NodeId node, Callback<bool> done)> reaches;
   // The schema that rows written here are to fit; null: unknown, not checked. May itself be null.
   std::function<SchemaPtr(CollectionId)> schema;
 };

@@ -109,7 +109,7 @@ class Cluster:
             die(f"{name} is not running")
         os.kill(pid, number)
 
-    def end(self, name, number=signal.SIGTERM, limit=20):
+    def end(self, name, number=signal.SIGTERM, limit=40):  # a node is emptied first
         pid = self.pid(name)
         if pid is None:
             return
