@@ -226,17 +226,29 @@ int RunRoles(const Config& config, const RoleNames& names) {
   });
 }
 
+// For those who write configuration files: what a start would say of them, without starting.
+int TellChecked(const std::string& subcommand, const std::string& file, const std::vector<std::string>& ignored) {
+  if (!ignored.empty()) {
+    return Fail(kExitUsage, fmt::format("{}: {} settings have no meaning here: {}; is a name misspelt?", file, ignored.size(),
+                                        fmt::join(ignored, ", ")));
+  }
+  fmt::print("saker {}: {} and the environment are in order\n", subcommand, file.empty() ? "the command line" : file);
+  return 0;
+}
+
 int Main(int argc, char** argv) {
   BlockSignals();
   CLI::App app("Saker: a vector database that speaks Milvus's protocol", "saker");
   app.set_version_flag("--version", std::string("saker ") + SAKER_VERSION);
   app.require_subcommand(1);
   std::string data, listen, http, file, internal;
+  bool check = false;
   const auto add = [&](const std::string& name, const std::string& what) {
     auto* command = app.add_subcommand(name, what);
     command->add_option("--data", data, "the data directory (default ./data)");
     command->add_option("--http", http, "HOST:PORT of health and metrics (default 127.0.0.1:9091)");
     command->add_option("--config", file, "a YAML file with Milvus's keys; environment variables go before it");
+    command->add_flag("--check", check, "check the settings and end: exit code 2 if one is wrong, missing or unknown");
     if (name == "standalone" || name == "proxy") {
       command->add_option("--listen", listen, "HOST:PORT of gRPC and REST (default 127.0.0.1:19530)");
     }
@@ -276,6 +288,7 @@ int Main(int argc, char** argv) {
   if (!roles.empty()) {
     if (const Status complete = CheckClusterConfig(config); !complete.ok()) return Fail(kExitUsage, complete.message());
   }
+  if (check) return TellChecked(subcommand, file, ignored);
   StartLogging(config.log);
   if (!ignored.empty()) {
     LogInfo("{}: {} settings have no meaning here and are ignored: {}", file, ignored.size(), fmt::join(ignored, ", "));

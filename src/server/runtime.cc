@@ -32,11 +32,12 @@ Pools::Pools(const Config& config)
       control(std::make_unique<ThreadPool>("control", std::max(4, Cores()))),
       io(std::make_unique<ThreadPool>("io", Threads(config.io_threads, std::max(4, 2 * Cores())))),
       build(std::make_unique<ThreadPool>("build", 1, /*nice=*/10)),
+      apply(std::make_unique<ThreadPool>("apply", 2)),
       timer(std::make_unique<Timer>(control.get())) {}
 
 void Pools::Stop() {
   timer->Stop();
-  for (auto* pool : {&search, &build, &io, &control}) (*pool)->Stop();
+  for (auto* pool : {&search, &build, &io, &control, &apply}) (*pool)->Stop();
 }
 
 Status Runtime::OpenCatalog() {
@@ -45,7 +46,7 @@ Status Runtime::OpenCatalog() {
   ids = std::make_unique<IdAllocator>(meta.get());
   catalog_sequence = std::make_shared<CopiedSequence>(meta.get(), objects.get(), kCatalogKeys);
   segment_sequence = std::make_shared<CopiedSequence>(meta.get(), objects.get(), kSegmentKeys);
-  catalog = std::make_unique<Catalog>(meta.get(), pools.control.get(), pools.timer.get());
+  catalog = std::make_unique<Catalog>(meta.get(), pools.apply.get(), pools.timer.get());
   return catalog->Start(/*with_segments=*/true);
 }
 
@@ -113,7 +114,7 @@ std::unique_ptr<DataNodeRole> Runtime::MakeDataNode() {
   deps.log = log.get();
   deps.objects = objects.get();
   deps.peers = peers;
-  deps.apply = pools.control.get();
+  deps.apply = pools.apply.get();
   deps.io = pools.io.get();
   deps.timer = pools.timer.get();
   deps.next_id = [this] { return ids->Next(1); };

@@ -31,7 +31,8 @@ struct Pools {
   void Stop();  // runs what is queued, then joins; the timer first
 
   std::unique_ptr<ThreadPool> search;   // requests, searches, merges
-  std::unique_ptr<ThreadPool> control;  // metadata, loops, the datanode's strand
+  std::unique_ptr<ThreadPool> control;  // metadata, loops
+  std::unique_ptr<ThreadPool> apply;    // what metadata waits for: the datanode's strand, the catalog's view
   std::unique_ptr<ThreadPool> io;       // flushes, loading, take-overs
   std::unique_ptr<ThreadPool> build;    // one niced thread, and a build's own
   std::unique_ptr<Timer> timer;

@@ -681,6 +681,22 @@ TEST_F(StandaloneTest, WhatWritersWereToldIsThereAfterRestarts) {
 }
 
 // What is under way when a server stops is answered one way or the other, and nothing touches what is gone.
+// More changes at a time than there are threads for them: those that wait for the owners' barriers, or for the view to
+// come after, must not hold up the ones that they wait for.
+TEST_F(StandaloneTest, AnswersMoreChangesAtATimeThanItHasThreads) {
+  std::vector<std::thread> clients;
+  for (int client = 0; client < 16; ++client) {
+    clients.emplace_back([this, client] {
+      const std::string name = "c" + std::to_string(client);
+      for (int round = 0; round < 10; ++round) {
+        EXPECT_EQ(server().Create(name), 0);
+        EXPECT_EQ(server().Drop(name), 0);
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+}
+
 TEST_F(StandaloneTest, StopsWhileRequestsAreUnderWay) {
   MakeLoaded("c");
   ASSERT_EQ(server().Insert("c", Range(0, 1000)), 0);
