@@ -21,6 +21,7 @@
 #include "server/admin_http.h"
 #include "server/cluster_process.h"
 #include "server/config.h"
+#include "server/ctl.h"
 #include "server/roles.h"
 
 #ifdef SAKER_JEMALLOC
@@ -227,6 +228,8 @@ int RunRoles(const Config& config, const RoleNames& names) {
 }
 
 int Main(int argc, char** argv) {
+  // The words after it are its own: a table of commands with options that may stand anywhere.
+  if (argc > 1 && std::string_view(argv[1]) == "ctl") return RunCtl({argv + 2, argv + argc}, ProcessEnvironment());
   BlockSignals();
   CLI::App app("Saker: a vector database that speaks Milvus's protocol", "saker");
   app.set_version_flag("--version", std::string("saker ") + SAKER_VERSION);
@@ -249,6 +252,7 @@ int Main(int argc, char** argv) {
   add("datanode", "owns channels of the log: writes, growing segments");
   add("querynode", "serves sealed segments");
   add("indexnode", "builds indexes, compacts");
+  app.add_subcommand("ctl", "operates a cluster: saker ctl --help");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

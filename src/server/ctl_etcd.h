@@ -1,0 +1,10 @@
+// `saker ctl etcd …`: what is to be done to etcd by hand. docs/etcd.md says when.
+#pragma once
+
+#include "server/ctl.h"
+
+namespace saker {
+
+int EtcdStatusCommand(const Config& config, const CtlArguments& arguments);
+
+}  // namespace saker
