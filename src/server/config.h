@@ -86,6 +86,8 @@ struct Config {
   std::string advertise;                    // saker.advertise: the host others are told, if it isn't the one listened on
   InternalTls internal_tls;                 // saker.internalTls.*
   int64_t session_ttl_s = 15;               // common.session.ttl
+  int64_t etcd_snapshot_interval_s = 21'600;  // saker.etcd.snapshot.interval; 0: none are taken by schedule
+  int64_t etcd_snapshot_keep = 28;          // saker.etcd.snapshot.keep; 0: all
 
   // Our own.
   bool load_on_first_use = false;           // saker.loadOnFirstUse: a search of an unloaded collection loads it

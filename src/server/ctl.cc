@@ -13,6 +13,15 @@ namespace {
 
 constexpr CtlCommand kCommands[] = {
     {"etcd status", "", "its members, alarms, space and keys; exits with 1 if it is not well", EtcdStatusCommand},
+    {"etcd defrag", "[--no-compact] [--timeout SECONDS]",
+     "compacts history, defragments one member after another, the leader last, then disarms NOSPACE",
+     EtcdDefragCommand},
+    {"etcd snapshot", "[FILE] [--keep N]", "copies etcd's database to the object store, or to a file",
+     EtcdSnapshotCommand},
+    {"etcd snapshots", "", "lists the copies in the object store", EtcdSnapshotsCommand},
+    {"etcd restore", "[SNAPSHOT | FILE] [--to FILE] [--member NAME --data-dir DIR] [--etcdutl PROGRAM]",
+     "fetches and checks the newest copy, or the one named; makes a member's data directory of it, or tells how",
+     EtcdRestoreCommand},
 };
 
 // An option that all commands share, and the setting that it is another way to give.
@@ -29,7 +38,8 @@ constexpr SharedOption kShared[] = {
     {"--cacert", "FILE", "ETCD_SSL_TLSCACERT", "ETCD_SSL_ENABLED", "etcd's authority"},
     {"--cert", "FILE", "ETCD_SSL_TLSCERT", "ETCD_SSL_ENABLED", "this client's certificate"},
     {"--key", "FILE", "ETCD_SSL_TLSKEY", "ETCD_SSL_ENABLED", "its key"},
-    {"--user", "NAME:PASSWORD", "ETCD_AUTH_USERNAME", "ETCD_AUTH_ENABLED", "of etcd; alarms, defrag and snapshot need its role root"},
+    {"--user", "NAME:PASSWORD", "ETCD_AUTH_USERNAME", "ETCD_AUTH_ENABLED",
+     "of etcd; alarms, defrag and snapshot need its role root"},
 };
 
 // How many words of `arguments` are the command's name; 0: they don't begin with it.
@@ -65,7 +75,8 @@ Status TakeShared(CtlArguments* arguments, std::string* file, Environment* envir
 std::string CtlHelp() {
   std::string out = "saker ctl COMMAND [OPTIONS]\n\nCommands:\n";
   for (const CtlCommand& command : kCommands) {
-    out += fmt::format("  {}{}{}\n      {}\n", command.name, *command.arguments != 0 ? " " : "", command.arguments, command.help);
+    out += fmt::format("  {}{}{}\n      {}\n", command.name, *command.arguments != 0 ? " " : "", command.arguments,
+                       command.help);
   }
   out += "\nOptions of all commands (settings come from them, the environment and the file, in this order):\n";
   out += fmt::format("  {:24} {}\n", "--config FILE", "the cluster's YAML file");
@@ -77,13 +88,15 @@ std::string CtlHelp() {
 
 int RunCtl(const CtlArguments& given, const Environment& environment) {
   CtlArguments arguments = given;
-  if (TakeFlag(&arguments, "--help") || TakeFlag(&arguments, "-h") || arguments.empty() || arguments.front() == "help") {
+  if (TakeFlag(&arguments, "--help") || TakeFlag(&arguments, "-h") || arguments.empty() ||
+      arguments.front() == "help") {
     std::fputs(CtlHelp().c_str(), given.empty() ? stderr : stdout);
     return given.empty() ? kCtlUsage : kCtlOk;
   }
   std::string file;
   Environment settings = environment;
-  if (const Status taken = TakeShared(&arguments, &file, &settings); !taken.ok()) return CtlFail(taken.message(), kCtlUsage);
+  if (const Status taken = TakeShared(&arguments, &file, &settings); !taken.ok())
+    return CtlFail(taken.message(), kCtlUsage);
   for (const CtlCommand& command : kCommands) {
     const size_t words = WordsOf(command, arguments);
     if (words == 0) continue;
@@ -94,7 +107,8 @@ int RunCtl(const CtlArguments& given, const Environment& environment) {
     arguments.erase(arguments.begin(), arguments.begin() + static_cast<std::ptrdiff_t>(words));
     return command.run(config, arguments);
   }
-  return CtlFail(fmt::format("there is no command '{}': saker ctl --help lists them", fmt::join(arguments, " ")), kCtlUsage);
+  return CtlFail(fmt::format("there is no command '{}': saker ctl --help lists them", fmt::join(arguments, " ")),
+                 kCtlUsage);
 }
 
 int CtlFail(const std::string& message, int code) {
@@ -128,7 +142,8 @@ bool TakeFlag(CtlArguments* arguments, std::string_view name) {
 
 Status CheckArguments(const CtlArguments& arguments, size_t most) {
   for (const std::string& argument : arguments) {
-    if (argument.starts_with("--")) return {ErrorCode::kParameterInvalid, fmt::format("{} is no option of this command", argument)};
+    if (argument.starts_with("--"))
+      return {ErrorCode::kParameterInvalid, fmt::format("{} is no option of this command", argument)};
   }
   if (arguments.size() <= most) return {};
   return {ErrorCode::kParameterInvalid, fmt::format("'{}' is one argument too many", arguments[most])};

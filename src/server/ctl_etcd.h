@@ -6,5 +6,9 @@
 namespace saker {
 
 int EtcdStatusCommand(const Config& config, const CtlArguments& arguments);
+int EtcdDefragCommand(const Config& config, const CtlArguments& arguments);
+int EtcdSnapshotCommand(const Config& config, const CtlArguments& arguments);
+int EtcdSnapshotsCommand(const Config& config, const CtlArguments& arguments);
+int EtcdRestoreCommand(const Config& config, const CtlArguments& arguments);
 
 }  // namespace saker

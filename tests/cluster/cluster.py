@@ -59,6 +59,7 @@ class Cluster:
         self.dir = Path(directory).resolve()
         self.saker = Path(saker).resolve()
         self.servers = Path(servers).resolve()
+        self.etcd_quota = 2 << 30  # of members that are started from now on
 
     def path(self, *parts):
         path = self.dir.joinpath(*parts)
@@ -173,7 +174,7 @@ class Cluster:
             "--cert-file", tls / "server.pem", "--key-file", tls / "server.key", "--trusted-ca-file", tls / "ca.pem", "--client-cert-auth",
             "--peer-cert-file", tls / "server.pem", "--peer-key-file", tls / "server.key", "--peer-trusted-ca-file", tls / "ca.pem",
             "--peer-client-cert-auth", "--auto-compaction-mode", "revision", "--auto-compaction-retention", "10000",
-            "--quota-backend-bytes", str(2 << 30), "--logger", "zap", "--log-level", "warn"])
+            "--quota-backend-bytes", str(self.etcd_quota), "--logger", "zap", "--log-level", "warn"])
 
     def etcd_ready(self, name):
         import ssl
@@ -185,6 +186,16 @@ class Cluster:
                 return json.load(answer)["health"] == "true"
         except (OSError, ValueError, KeyError):
             return False
+
+    def etcdctl(self, *args, **kwargs):
+        tls = self.dir / "tls"
+        return subprocess.run([self.servers / "etcdctl-3.6", "--endpoints", ",".join(f"https://127.0.0.1:{etcd_ports(n)[0]}" for n in ETCDS),
+                               "--cacert", tls / "ca.pem", "--cert", tls / "client.pem", "--key", tls / "client.key", *args],
+                              capture_output=True, text=True, **kwargs)
+
+    def ctl(self, *args):
+        """saker ctl ARGS with the cluster's settings."""
+        return subprocess.run([self.saker, "ctl", *args, "--config", self.dir / "saker.yaml"], capture_output=True, text=True)
 
     # ---- Kafka
 
