@@ -6,6 +6,7 @@
 #include "base/bitmap.h"
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/clock_steps.h"
 #include "base/metrics.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
@@ -69,6 +70,24 @@ TEST(Bitmap, RangesAndWords) {
   b.ForEach([&](int64_t row) { rows.push_back(row); });
   EXPECT_EQ(rows, (std::vector<int64_t>{0, 1, 2, 129}));
   EXPECT_TRUE(Bitmap(70, true).All());
+}
+
+TEST(ClockSteps, NoticesWhenTheWallClockWasSet) {
+  constexpr int64_t kMinute = 60'000'000;
+  ClockSteps steps;
+  int64_t wall_ms = 1'700'000'000'000;
+  int64_t now_us = 5'000'000;
+  EXPECT_EQ(steps.Look(wall_ms, now_us), 0) << "the first look has nothing to compare with";
+  EXPECT_EQ(steps.Look(wall_ms += 60'000, now_us += kMinute), 0);
+  EXPECT_EQ(steps.last().noticed_us, 0);
+  EXPECT_EQ(steps.Look(wall_ms += 60'000 + 600'000, now_us += kMinute), 600'000);
+  EXPECT_EQ(steps.last().by_ms, 600'000);
+  EXPECT_EQ(steps.last().noticed_us, now_us);
+  EXPECT_EQ(steps.Look(wall_ms += 60'000, now_us += kMinute), 0) << "told once";
+  EXPECT_EQ(steps.Look(wall_ms += 60'000 - 600'000, now_us += kMinute), -600'000);
+  // Slewed at 500 ppm for a day: 43 s, and no step.
+  EXPECT_EQ(steps.Look(wall_ms += 86'400'000 + 43'200, now_us += 86'400 * int64_t{1'000'000}), 0);
+  EXPECT_EQ(steps.last().by_ms, -600'000);
 }
 
 TEST(HybridClock, OnlyRises) {

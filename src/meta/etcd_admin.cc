@@ -19,33 +19,6 @@ using Repeat = EtcdClient::Repeat;
 
 constexpr size_t kSumBytes = 32;
 
-// The SHA-256 of a stream but for its last 32 bytes, which are the sum.
-class TrailingSum {
- public:
-  TrailingSum() : context_(EVP_MD_CTX_new()) { EVP_DigestInit_ex(context_, EVP_sha256(), nullptr); }
-  ~TrailingSum() { EVP_MD_CTX_free(context_); }
-  TrailingSum(const TrailingSum&) = delete;
-  TrailingSum& operator=(const TrailingSum&) = delete;
-
-  void Add(std::string_view piece) {
-    tail_.append(piece);
-    if (tail_.size() <= kSumBytes) return;
-    const size_t summed = tail_.size() - kSumBytes;
-    EVP_DigestUpdate(context_, tail_.data(), summed);
-    tail_.erase(0, summed);
-  }
-  bool Holds() {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    EVP_DigestFinal_ex(context_, sum, &size);
-    return size == kSumBytes && tail_ == std::string_view(reinterpret_cast<const char*>(sum), kSumBytes);
-  }
-
- private:
-  EVP_MD_CTX* const context_;
-  std::string tail_;
-};
-
 // Cancels a call that got no answer in time; to be told of each sign of life.
 class Watchdog {
  public:
@@ -84,6 +57,27 @@ class Watchdog {
   std::thread thread_;
 };
 
+// etcd tells how far it was compacted only to a watch that wants older history. One of a key that isn't there sees
+// nothing else.
+Result<Revision> CompactedRevision(EtcdLink& link, grpc::ClientContext& context, const std::string& key) {
+  const auto stream = link.watch->Watch(&context);
+  pb::WatchRequest request;
+  request.mutable_create_request()->set_key(key);
+  request.mutable_create_request()->set_start_revision(1);
+  pb::WatchResponse response;
+  Revision compacted = 0;
+  bool over = !stream->Write(request);
+  while (!over && stream->Read(&response)) {
+    compacted = response.compact_revision();
+    over = response.canceled() || compacted != 0;
+  }
+  context.TryCancel();
+  const grpc::Status end = stream->Finish();
+  if (compacted != 0) return compacted;
+  return Status(ErrorCode::kServiceUnavailable,
+                fmt::format("etcd {} does not tell how far it was compacted: {}", link.endpoint, end.error_message()));
+}
+
 class Admin : public EtcdAdmin {
  public:
   Admin(EtcdStoreSettings settings, std::shared_ptr<EtcdClient> client)
@@ -92,6 +86,7 @@ class Admin : public EtcdAdmin {
   std::vector<EtcdMemberStatus> Members() override;
   Result<std::vector<EtcdMember>> MemberList() override;
   Result<std::vector<EtcdAlarm>> Alarms() override;
+  Result<EtcdHistory> History() override;
   Status Disarm(const EtcdAlarm& alarm) override;
   Status Defragment(const std::string& endpoint, milliseconds timeout) override;
   Result<Revision> Compact(Revision revision, milliseconds timeout) override;
@@ -138,6 +133,7 @@ EtcdMemberStatus Admin::StatusOf(const std::string& endpoint) const {
   out.db_bytes = response.dbsize();
   out.db_in_use_bytes = response.dbsizeinuse();
   out.quota_bytes = response.dbsizequota();
+  out.revision = response.header().revision();
   out.raft_term = response.raftterm();
   out.raft_index = response.raftindex();
   out.raft_applied_index = response.raftappliedindex();
@@ -190,6 +186,29 @@ Result<std::vector<EtcdAlarm>> Admin::Alarms() {
   return out;
 }
 
+Result<EtcdHistory> Admin::History() {
+  EtcdHistory out;
+  const std::string key = settings_.root + "/";
+  pb::RangeRequest request;
+  request.set_key(key);
+  request.set_revision(1);
+  pb::RangeResponse response;
+  const Status first =
+      client_->Call("its first revision", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+        return link.kv->Range(&context, request, &response);
+      });
+  if (!first.ok() && first.code() != ErrorCode::kCompacted) return first;
+  ASSIGN_OR_RETURN(out.revision, client_->ReadRevision());
+  if (first.ok()) return out;
+  const EtcdTime deadline = Clock::now() + settings_.request_timeout;
+  ASSIGN_OR_RETURN(EtcdLink* const link, client_->Pick(deadline));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + settings_.request_timeout);
+  RETURN_IF_ERROR(client_->Prepare(*link, context, deadline));
+  ASSIGN_OR_RETURN(out.compacted, CompactedRevision(*link, context, key));
+  return out;
+}
+
 Status Admin::Disarm(const EtcdAlarm& alarm) {
   pb::AlarmRequest request;
   request.set_action(pb::AlarmRequest::DEACTIVATE);
@@ -232,7 +251,7 @@ Result<int64_t> Admin::Snapshot(const std::string& endpoint, milliseconds timeou
   ASSIGN_OR_RETURN(EtcdLink* const link, client->Pick(Clock::now() + settings_.request_timeout));
   grpc::ClientContext context;
   RETURN_IF_ERROR(client->Prepare(*link, context, Clock::now() + settings_.request_timeout));
-  TrailingSum sum;
+  EtcdSnapshotSum sum;
   int64_t bytes = 0;
   Status sunk;
   grpc::Status end;
@@ -262,6 +281,38 @@ Result<int64_t> Admin::Snapshot(const std::string& endpoint, milliseconds timeou
 }
 
 }  // namespace
+
+struct EtcdSnapshotSum::State {
+  EVP_MD_CTX* const context = EVP_MD_CTX_new();
+  std::string tail;  // the last bytes, which may be the sum
+};
+
+EtcdSnapshotSum::EtcdSnapshotSum() : state_(std::make_unique<State>()) {
+  EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr);
+}
+EtcdSnapshotSum::~EtcdSnapshotSum() { EVP_MD_CTX_free(state_->context); }
+
+void EtcdSnapshotSum::Add(std::string_view piece) {
+  std::string& tail = state_->tail;
+  tail.append(piece);
+  if (tail.size() <= kSumBytes) return;
+  const size_t summed = tail.size() - kSumBytes;
+  EVP_DigestUpdate(state_->context, tail.data(), summed);
+  tail.erase(0, summed);
+}
+
+bool EtcdSnapshotSum::Holds() {
+  unsigned char sum[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  EVP_DigestFinal_ex(state_->context, sum, &size);
+  return size == kSumBytes && state_->tail == std::string_view(reinterpret_cast<const char*>(sum), kSumBytes);
+}
+
+std::string EtcdSnapshotSum::hex() const {
+  std::string out;
+  for (const char byte : state_->tail) out += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return out;
+}
 
 Result<std::unique_ptr<EtcdAdmin>> OpenEtcdAdmin(const EtcdStoreSettings& settings) {
   ASSIGN_OR_RETURN(auto client, EtcdClient::Make(settings));

@@ -24,6 +24,7 @@ struct EtcdMemberStatus {
   int64_t db_in_use_bytes = 0;  // what a defragmentation would leave
   int64_t quota_bytes = 0;      // 0: not told (before 3.6), or etcd's default of 2 GiB
   bool quota_exceeded = false;  // its NOSPACE alarm is on: etcd refuses writes
+  Revision revision = 0;        // up to which it has applied changes
   uint64_t raft_term = 0;
   uint64_t raft_index = 0;
   uint64_t raft_applied_index = 0;
@@ -45,6 +46,11 @@ struct EtcdMember {
   bool is_learner = false;
 };
 
+struct EtcdHistory {
+  Revision revision = 0;   // the present
+  Revision compacted = 0;  // history before it is gone; 0: none is
+};
+
 // Thread-safe. Answers come within request_timeout unless a method says otherwise; errors are EtcdStore's. Where etcd
 // has authentication, alarms, defragmentation and snapshots need its role "root".
 class EtcdAdmin {
@@ -54,6 +60,8 @@ class EtcdAdmin {
   virtual std::vector<EtcdMemberStatus> Members() = 0;
   virtual Result<std::vector<EtcdMember>> MemberList() = 0;
   virtual Result<std::vector<EtcdAlarm>> Alarms() = 0;
+  // How much history is kept. Needs read permission of the root's prefix alone.
+  virtual Result<EtcdHistory> History() = 0;
   // Turns an alarm off; for NOSPACE once space was made, else it is raised again with the next write.
   virtual Status Disarm(const EtcdAlarm& alarm) = 0;
   // Gives free pages of the endpoint's file back to the disk. The member answers nobody meanwhile (about a second for
@@ -68,6 +76,24 @@ class EtcdAdmin {
   using Sink = std::function<Status(std::string_view piece)>;
   virtual Result<int64_t> Snapshot(const std::string& endpoint, std::chrono::milliseconds timeout,
                                    const Sink& sink) = 0;
+};
+
+// The SHA-256 of a snapshot's stream but for its last 32 bytes, which are that sum. Not thread-safe.
+class EtcdSnapshotSum {
+ public:
+  EtcdSnapshotSum();
+  ~EtcdSnapshotSum();
+  EtcdSnapshotSum(const EtcdSnapshotSum&) = delete;
+  EtcdSnapshotSum& operator=(const EtcdSnapshotSum&) = delete;
+
+  void Add(std::string_view piece);
+  // Whether what was added ends with its sum. The last call.
+  bool Holds();
+  std::string hex() const;  // the sum it ends with
+
+ private:
+  struct State;
+  const std::unique_ptr<State> state_;
 };
 
 Result<std::unique_ptr<EtcdAdmin>> OpenEtcdAdmin(const EtcdStoreSettings& settings);

@@ -424,6 +424,16 @@ TEST_P(EtcdAlone, AdministrationTellsAndSnapshots) {
   EXPECT_EQ((*list)[0].client_urls, server.endpoints());
   EXPECT_TRUE(admin->Alarms()->empty());
 
+  auto history = admin->History();
+  ASSERT_TRUE(history.ok()) << history.status().ToString();
+  EXPECT_EQ(history->revision, *store->CurrentRevision());
+  EXPECT_EQ(history->compacted, 0);
+  ASSERT_TRUE(admin->Compact(20, seconds(5)).ok());
+  history = admin->History();
+  ASSERT_TRUE(history.ok()) << history.status().ToString();
+  EXPECT_EQ(history->compacted, 20);
+  EXPECT_EQ(admin->Members()[0].revision, history->revision);
+
   const std::string file = server.Path("snapshot");
   std::ofstream out(file, std::ios::binary);
   const auto bytes = admin->Snapshot(server.endpoint(), seconds(5), [&](std::string_view piece) {

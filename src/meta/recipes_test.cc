@@ -281,7 +281,7 @@ SessionInfo NodeInfo(const std::string& role, int64_t node) {
   SessionInfo info;
   info.node = NodeId(node);
   info.role = role;
-  info.address = "10.0.0.1:19530";
+  info.address = "10.0.0." + std::to_string(node) + ":19530";
   info.version = "0.1.0";
   info.incarnation = 3;
   info.started_unix_ms = 12345;
@@ -358,6 +358,44 @@ TEST_F(Recipes, ASessionStartsOnceTheStoreIsThere) {
   EXPECT_FALSE(session.registered());
   store_->down = false;
   EXPECT_TRUE(Eventually([&] { return session.registered(); }));
+}
+
+TEST_F(Recipes, ASessionWaitsForAnotherProcessUnderItsNameOrAddress) {
+  SessionInfo copied = NodeInfo("datanode", 7);
+  copied.address = "10.0.0.9:19530";
+  copied.incarnation = 4;
+  SessionInfo misplaced = NodeInfo("datanode", 8);
+  misplaced.address = "10.0.0.7:19530";
+  auto first = std::make_unique<Session>(store_.get(), NodeInfo("datanode", 7), seconds(10), &pool_, &timer_);
+  ASSERT_TRUE(first->Start().ok());
+  for (const SessionInfo& info : {copied, misplaced}) {
+    Session second(store_.get(), info, seconds(10), &pool_, &timer_);
+    const Status refused = second.Start();
+    EXPECT_EQ(refused.code(), ErrorCode::kNodeNotMatch) << refused.ToString();
+    EXPECT_NE(refused.message().find("10.0.0.7:19530"), std::string::npos) << refused.message();
+    EXPECT_FALSE(second.registered());
+    EXPECT_EQ(second.Health().message(), refused.message());
+    EXPECT_TRUE(first->registered());
+  }
+  Session second(store_.get(), copied, seconds(10), &pool_, &timer_);
+  EXPECT_FALSE(second.Start().ok());
+  first.reset();
+  EXPECT_TRUE(Eventually([&] { return second.registered(); })) << "once the other one is gone";
+  EXPECT_TRUE(second.Health().ok());
+}
+
+TEST_F(Recipes, ANodeStartedAnewTakesItsSessionOverAndTheFormerOneSaysSo) {
+  Session first(store_.get(), NodeInfo("datanode", 7), seconds(10), &pool_, &timer_);
+  ASSERT_TRUE(first.Start().ok());
+  SessionInfo info = NodeInfo("datanode", 7);
+  info.incarnation = 4;
+  auto second = std::make_unique<Session>(store_.get(), info, seconds(10), &pool_, &timer_);
+  ASSERT_TRUE(second->Start().ok()) << "kill -9 and a new start within the lease cost nothing";
+  ASSERT_TRUE(Eventually([&] { return !first.registered() && first.Health().code() == ErrorCode::kNodeNotMatch; }));
+  EXPECT_NE(first.Health().message().find("data directory"), std::string::npos) << first.Health().message();
+  EXPECT_TRUE(second->registered()) << "they don't take it from each other by turns";
+  second.reset();
+  EXPECT_TRUE(Eventually([&] { return first.registered(); }));
 }
 
 // ---- election

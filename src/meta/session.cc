@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "meta/keys.h"
@@ -43,14 +46,44 @@ Result<SessionInfo> DecodeSession(std::string_view bytes) {
   return {ErrorCode::kCorrupted, fmt::format("a session of {} bytes and version {} does not decode", bytes.size(), version)};
 }
 
+Status MayRegister(const SessionInfo& info, const std::vector<SessionInfo>& registered) {
+  for (const SessionInfo& other : registered) {
+    if (other.node == info.node && other.incarnation == info.incarnation) continue;
+    const bool same_place = other.address == info.address;
+    const std::string who = fmt::format("{} {} at {}, started {} s ago", other.role, other.node.value,
+                                        other.address.empty() ? "no address" : other.address,
+                                        std::max<int64_t>(0, (WallMs() - other.started_unix_ms) / 1000));
+    if (other.node == info.node && other.incarnation > info.incarnation) {
+      return {ErrorCode::kNodeNotMatch,
+              fmt::format("another process registered as this node {} after this one ({}): one of them runs on a copy of the other's data "
+                          "directory; stop this one, and start it with an empty one", info.node.value, who)};
+    }
+    if (other.node == info.node && !same_place) {
+      return {ErrorCode::kNodeNotMatch,
+              fmt::format("this node {} at {} is registered by another process ({}): if that one lives, one of them runs on a copy of the "
+                          "other's data directory, and is to be started with an empty one; else its session ends by itself, and is waited for",
+                          info.node.value, info.address, who)};
+    }
+    if (other.node != info.node && same_place && !info.address.empty()) {
+      return {ErrorCode::kNodeNotMatch,
+              fmt::format("address {} is registered by another node ({}): if that one lives, give one of them another address "
+                          "(saker.advertise, or the role's ip and port); else its session ends by itself, and is waited for",
+                          info.address, who)};
+    }
+  }
+  return {};
+}
+
 struct Session::State {
   MetaStore* store;
   SessionInfo info;
   std::string key;
   std::chrono::seconds ttl;
   ControlLoop* loop = nullptr;
+  std::function<void()> on_renewal;
 
   mutable Mutex mutex;
+  Status failure GUARDED_BY(mutex);  // of the last attempt to register
   LeaseId lease GUARDED_BY(mutex) = 0;
   Revision registered_at GUARDED_BY(mutex) = 0;
   Revision gone_at GUARDED_BY(mutex) = 0;  // the last revision that deleted the key
@@ -64,11 +97,31 @@ struct Session::State {
     {
       MutexLock lock(mutex);
       for (const WatchEvent& event : events) {
-        if (event.kind == WatchEvent::Kind::kDelete && event.kv.key == key) gone_at = event.kv.mod_revision;
+        if (event.kv.key == key && (event.kind == WatchEvent::Kind::kDelete || IsAnothers(event.kv))) {
+          gone_at = event.kv.mod_revision;
+        }
       }
       if (registered_at > gone_at) return;
     }
     loop->Poke();
+  }
+
+  bool IsAnothers(const KeyValue& kv) const {
+    const auto there = DecodeSession(kv.value);
+    return there.ok() && there->incarnation != info.incarnation;
+  }
+
+  // What may be overwritten of this node's own key, if nobody is in its way.
+  Result<Compare> Check() const {
+    ASSIGN_OR_RETURN(const RangeResult range, store->Range(std::string(kSessionPrefix)));
+    Compare unchanged = Compare::Absent(key);
+    std::vector<SessionInfo> registered;
+    for (const KeyValue& kv : range.kvs) {
+      if (kv.key == key) unchanged = Compare::Unchanged(key, kv.mod_revision);
+      if (auto one = DecodeSession(kv.value); one.ok()) registered.push_back(std::move(*one));
+    }
+    RETURN_IF_ERROR(MayRegister(info, registered));
+    return unchanged;
   }
 
   // Held by the loop's step or by Start(), one after the other.
@@ -76,8 +129,9 @@ struct Session::State {
   Status Register() {
     MutexLock one_at_a_time(registering);
     if (IsRegistered()) return {};
+    ASSIGN_OR_RETURN(const Compare unchanged, Check());
     ASSIGN_OR_RETURN(const LeaseId granted, store->Grant(ttl));
-    const Result<Revision> put = store->Commit({}, {MetaOp::Put(key, Encode(info), granted)});
+    const Result<Revision> put = store->Commit({unchanged}, {MetaOp::Put(key, Encode(info), granted)});
     if (!put.ok()) {
       (void)store->Revoke(granted).ok();
       return put.status();
@@ -86,6 +140,17 @@ struct Session::State {
     lease = granted;
     registered_at = *put;
     return {};
+  }
+
+  // Register, and what came of it: told when it differs from the time before.
+  Status TryRegister() {
+    const Status status = Register();
+    MutexLock lock(mutex);
+    if (!status.ok() && status.message() != failure.message()) {
+      LogWarn("{} {} could not be registered: {}", info.role, info.node.value, status.message());
+    }
+    failure = status;
+    return status;
   }
 
   std::chrono::milliseconds Step() {
@@ -98,17 +163,16 @@ struct Session::State {
       if (kept.code() == ErrorCode::kIoKeyNotFound && lease == mine) lease = 0;
       if (!kept.ok() && lease != 0) return kRetry;
     }
-    if (!IsRegistered()) LogInfo("registering {} {}", info.role, info.node.value);
-    if (const Status status = Register(); !status.ok()) {
-      LogWarn("{} {} could not be registered: {}", info.role, info.node.value, status.message());
-      return kRetry;
-    }
+    if (on_renewal) on_renewal();
+    if (!TryRegister().ok()) return kRetry;
     return store->LeasesExpire() ? std::chrono::milliseconds(ttl) / 3 : std::chrono::milliseconds(0);
   }
 };
 
-Session::Session(MetaStore* store, SessionInfo info, std::chrono::seconds ttl, ThreadPool* pool, Timer* timer)
+Session::Session(MetaStore* store, SessionInfo info, std::chrono::seconds ttl, ThreadPool* pool, Timer* timer,
+                 std::function<void()> on_renewal)
     : state_(std::make_shared<State>()) {
+  state_->on_renewal = std::move(on_renewal);
   state_->store = store;
   state_->key = SessionKey(info.role, info.node);
   state_->info = std::move(info);
@@ -133,13 +197,19 @@ Session::~Session() {
 }
 
 Status Session::Start() {
-  Status status = state_->Register();
+  Status status = state_->TryRegister();
   (void)view_->Start().ok();  // it goes on trying
   if (!status.ok() || state_->store->LeasesExpire()) loop_->Poke();
   return status;
 }
 
 bool Session::registered() const { return state_->IsRegistered(); }
+Status Session::Health() const {
+  if (registered()) return {};
+  MutexLock lock(state_->mutex);
+  if (!state_->failure.ok()) return state_->failure;
+  return {ErrorCode::kServiceNotReady, "its session ended, it registers again"};
+}
 const SessionInfo& Session::info() const { return state_->info; }
 
 struct SessionView::State {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "proxy/service.h"
+#include "proxy/store_health.h"
 #include "proxy/validate.h"
 #include "rpc/status_codec.h"
 
@@ -67,9 +68,8 @@ void MilvusService::GetVersion(RequestContext& context, const wire::milvus::GetV
 
 void MilvusService::CheckHealth(RequestContext& context, const wire::milvus::CheckHealthRequest& r,
                                 Responder<wire::milvus::CheckHealthResponse> respond) {
-  auto& out = respond.message();
-  const auto check = [&out](bool there, const char* name) {
-    if (!there) out.add_reasons(fmt::format("no {} is reachable", name));
+  const auto check = [&respond](bool there, const char* name) {
+    if (!there) respond.message().add_reasons(fmt::format("no {} is reachable", name));
   };
   check(p_->peers()->root_coord() != nullptr, "rootcoord");
   check(p_->peers()->data_coord() != nullptr, "datacoord");
@@ -77,8 +77,14 @@ void MilvusService::CheckHealth(RequestContext& context, const wire::milvus::Che
   check(p_->peers()->index_coord() != nullptr, "indexcoord");
   check(!p_->peers()->data_nodes().empty(), "datanode");
   check(!p_->peers()->query_nodes().empty(), "querynode");
-  out.set_ishealthy(out.reasons_size() == 0);
-  respond.Send();
+  const auto answer = [respond](const std::vector<std::string>& troubles) {
+    auto& out = respond.message();
+    for (const std::string& trouble : troubles) out.add_reasons(trouble);
+    out.set_ishealthy(out.reasons_size() == 0);
+    respond.Send();
+  };
+  const StoreHealth stores = CurrentStoreHealth();
+  stores ? stores(answer) : answer({});
 }
 
 void MilvusService::AllocTimestamp(RequestContext& context, const wire::milvus::AllocTimestampRequest& r,
@@ -93,7 +99,19 @@ void MilvusService::GetComponentStates(RequestContext& context, const wire::milv
   state->set_nodeid(p_->settings().node.value);
   state->set_role("proxy");
   state->set_state_code(wire::common::Healthy);
-  respond.Send();
+  const StoreHealth stores = CurrentStoreHealth();
+  if (!stores) return respond.Send();
+  stores([respond](const std::vector<std::string>& troubles) {
+    auto* etcd = respond.message().add_subcomponent_states();
+    etcd->set_role("etcd");
+    etcd->set_state_code(troubles.empty() ? wire::common::Healthy : wire::common::Abnormal);
+    for (const std::string& trouble : troubles) {
+      auto* reason = etcd->add_extra_info();
+      reason->set_key("reason");
+      reason->set_value(trouble);
+    }
+    respond.Send();
+  });
 }
 
 void MilvusService::GetMetrics(RequestContext& context, const wire::milvus::GetMetricsRequest& r,

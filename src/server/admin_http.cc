@@ -19,14 +19,20 @@ constexpr std::string_view kLevelNames[] = {"debug", "info", "warn", "error"};
 HttpResponse Text(int status, std::string body) { return {status, "text/plain", std::move(body), {}}; }
 HttpResponse Json(int status, const nlohmann::json& body) { return {status, "application/json", body.dump() + "\n", {}}; }
 
+std::string WhyNotReady(const ProcessHealth& process) { return process.starting ? process.starting() : "starting"; }
+
 // "OK" as Milvus says it, or JSON where the caller accepts that.
 HttpResponse Health(const HttpRequest& request, const ProcessHealth& process) {
-  const Status health = process.ready() ? process.health() : Status(ErrorCode::kServiceNotReady, "starting");
+  const Status health = process.ready() ? process.health() : Status(ErrorCode::kServiceNotReady, WhyNotReady(process));
   const int status = health.ok() ? 200 : 503;
+  const std::vector<std::string> warnings = process.ready() && process.warnings ? process.warnings() : std::vector<std::string>();
   if (request.Header("accept").find("json") == std::string_view::npos) {
-    return Text(status, health.ok() ? "OK" : health.message() + "\n");
+    std::string text = health.ok() ? "OK" : health.message() + "\n";
+    if (!warnings.empty() && health.ok()) text += "\n";
+    for (const std::string& warning : warnings) text += "warning: " + warning + "\n";
+    return Text(status, text);
   }
-  return Json(status, {{"state", health.ok() ? "OK" : "Abnormal"}, {"reason", health.message()}});
+  return Json(status, {{"state", health.ok() ? "OK" : "Abnormal"}, {"reason", health.message()}, {"warnings", warnings}});
 }
 
 HttpResponse LogLevelOf(const HttpRequest& request) {
@@ -78,8 +84,12 @@ void AddAdminRoutes(HttpRoutes* routes, ProcessHealth process) {
       respond(request.path == path ? answer(request) : Text(404, fmt::format("nothing at {}\n", request.path)));
     });
   };
-  add("/healthz", [process](const HttpRequest& request) { return Health(request, process); });
-  add("/readyz", [process](const HttpRequest&) { return process.ready() ? Text(200, "OK") : Text(503, "starting\n"); });
+  routes->Add("/healthz", nullptr, [process](HttpRequest request, HttpRespond respond) {
+    if (request.path != "/healthz") return respond(Text(404, fmt::format("nothing at {}\n", request.path)));
+    if (!process.refresh || !process.ready()) return respond(Health(request, process));
+    process.refresh([process, request = std::move(request), respond = std::move(respond)] { respond(Health(request, process)); });
+  });
+  add("/readyz", [process](const HttpRequest&) { return process.ready() ? Text(200, "OK") : Text(503, WhyNotReady(process) + "\n"); });
   add("/livez", [](const HttpRequest&) { return Text(200, "OK"); });
   add("/metrics", [](const HttpRequest&) {
     return HttpResponse{200, "text/plain; version=0.0.4; charset=utf-8", Metrics().Render(), {}};

@@ -5,10 +5,16 @@
 #include <thread>
 #include <utility>
 
+#include "base/clock_steps.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "meta/keys.h"
+#include "base/metrics.h"
 #include "meta/session.h"
+#include "proxy/store_health.h"
 #include "rest/v2.h"
+#include "server/etcd_monitor.h"
+#include "server/etcd_snapshots.h"
 #include "server/identity.h"
 #include "server/live_peers.h"
 #include "server/runtime.h"
@@ -21,13 +27,21 @@ namespace {
 // Short, so that a standby leads soon; renewing a lease writes nothing in etcd.
 constexpr std::chrono::seconds kLeaderLease{3};
 constexpr std::chrono::milliseconds kStoreRetry{1'000};
+constexpr std::chrono::milliseconds kRefusedRetry{5'000};  // each try costs etcd a hash of the password
 constexpr std::chrono::milliseconds kLeadRetry{500};
 constexpr std::chrono::milliseconds kDrainPoll{50};
+constexpr std::chrono::milliseconds kHealthPatience{800};  // probes wait a second
+constexpr int64_t kTellClockStepUs = 3'600'000'000;        // for an hour
 
 bool MayPass(const Status& status) {
   return status.code() == ErrorCode::kServiceUnavailable || status.code() == ErrorCode::kDeadlineExceeded ||
          status.code() == ErrorCode::kServiceNotReady || status.code() == ErrorCode::kDiskLimitExceeded ||
          status.code() == ErrorCode::kConflict;
+}
+
+// User, password or permission: they may be put right at the store.
+bool IsRefusal(const Status& status) {
+  return status.code() == ErrorCode::kServiceInternal || status.code() == ErrorCode::kPrivilegeNotPermitted;
 }
 
 const std::set<std::string>& Coordinators() {
@@ -62,6 +76,12 @@ struct ClusterProcess::State {
   void Drain();
   bool OthersCanTakeOver();
   bool HoldsNothing();
+  Status WatchEtcd();
+  void AddMetrics();
+  void LookAtClock();
+  std::vector<std::string> Troubles() const;
+  std::vector<std::string> Warnings() const;
+  void ScheduleSnapshots(bool lead);
   void Stop();
 
   // A coordinator that this process leads now, and how to end it.
@@ -85,17 +105,103 @@ struct ClusterProcess::State {
   std::unique_ptr<Proxy> proxy;
   std::unique_ptr<TopologyView> topology;
   std::vector<std::unique_ptr<Session>> sessions;
+  std::unique_ptr<EtcdMonitor> etcd_monitor;
+  ClockSteps clock_steps;
   std::unique_ptr<Strand> leadership;  // elections won and lost, in order
   std::map<std::string, std::unique_ptr<Election>> elections;
 
-  Mutex mutex;
+  mutable Mutex mutex;
   std::map<std::string, Leading> leading GUARDED_BY(mutex);
   // Coordinators that were deposed: calls may still be in them. Leaders change seldom.
   std::vector<std::shared_ptr<void>> deposed GUARDED_BY(mutex);
   std::map<std::string, NodeId> leaders GUARDED_BY(mutex);  // as the topology has them
+  std::unique_ptr<EtcdSnapshotSchedule> snapshots GUARDED_BY(mutex);  // where rootcoord leads
   bool stopping GUARDED_BY(mutex) = false;
   bool stopped = false;
 };
+
+// ---- health
+
+Status ClusterProcess::State::WatchEtcd() {
+  ASSIGN_OR_RETURN(auto admin, OpenEtcdAdmin(runtime.config.etcd));
+  etcd_monitor = std::make_unique<EtcdMonitor>(std::move(admin), runtime.pools.io.get(), runtime.pools.timer.get());
+  SetStoreHealth([this](const std::function<void(const std::vector<std::string>&)>& tell) {
+    etcd_monitor->Refresh(kHealthPatience, [this, tell] { tell(Troubles()); });
+  });
+  return {};
+}
+
+void ClusterProcess::State::AddMetrics() {
+  MetricRegistry& metrics = Metrics();
+  // Whoever scrapes wants to know; the figures are those of the look before.
+  metrics.AddCallback("saker_etcd_degraded", "1 if metadata can't be changed, or isn't safe, for etcd's sake", {}, [this] {
+    etcd_monitor->Refresh(kHealthPatience, [] {});
+    return Troubles().empty() ? 0 : 1;
+  });
+  metrics.AddCallback("saker_etcd_warnings", "Things to be done about etcd, as /healthz tells them", {},
+                      [this] { return static_cast<double>(Warnings().size()); });
+  metrics.AddCallback("saker_etcd_db_bytes", "The largest file of etcd's members", {},
+                      [this] { return static_cast<double>(etcd_monitor->db_bytes()); });
+  metrics.AddCallback("saker_etcd_quota_bytes", "The smallest quota of etcd's members; 0: not told", {},
+                      [this] { return static_cast<double>(etcd_monitor->quota_bytes()); });
+  metrics.AddCallback("saker_etcd_snapshot_age_seconds", "Of etcd's newest snapshot, where rootcoord leads; -1: none is known", {},
+                      [this] {
+                        MutexLock lock(mutex);
+                        const int64_t newest_ms = snapshots == nullptr ? 0 : snapshots->newest_unix_ms();
+                        return newest_ms == 0 ? -1 : static_cast<double>(WallMs() - newest_ms) / 1000;
+                      });
+  metrics.AddCallback("saker_clock_step_ms", "By how much the wall clock was last set while this process ran; 0: never", {},
+                      [this] { return static_cast<double>(clock_steps.last().by_ms); });
+}
+
+void ClusterProcess::State::LookAtClock() {
+  const int64_t by_ms = clock_steps.Look();
+  if (by_ms != 0) LogWarn("the wall clock was set by {:+.1f} s: timestamps go on as if it had not been", static_cast<double>(by_ms) / 1000);
+}
+
+std::vector<std::string> ClusterProcess::State::Troubles() const {
+  std::vector<std::string> out;
+  for (const EtcdFinding& finding : etcd_monitor->findings()) {
+    if (finding.degraded) out.push_back(finding.text);
+  }
+  return out;
+}
+
+std::vector<std::string> ClusterProcess::State::Warnings() const {
+  std::vector<std::string> out;
+  for (const EtcdFinding& finding : etcd_monitor->findings()) {
+    if (!finding.degraded) out.push_back(finding.text);
+  }
+  const ClockSteps::Step step = clock_steps.last();
+  if (step.noticed_us != 0 && MonotonicUs() - step.noticed_us < kTellClockStepUs) {
+    out.push_back(fmt::format("the wall clock was set by {:+.1f} s {} s ago: timestamps go on as if it had not been; certificates and "
+                              "expiry go by it", static_cast<double>(step.by_ms) / 1000, (MonotonicUs() - step.noticed_us) / 1'000'000));
+  }
+  const int64_t reserve = runtime.config.disk_reserve_mb << 20;
+  if (const auto free = FreeDiskBytes(runtime.config.data_dir); free.ok() && *free < reserve) {
+    out.push_back(fmt::format("the disk of {} has {} free, less than saker.diskReserveMb ({}): make space, what is fetched from the object "
+                              "store has none soon", runtime.config.data_dir, HumanBytes(*free), HumanBytes(reserve)));
+  }
+  MutexLock lock(mutex);
+  if (snapshots == nullptr) return out;
+  if (const Status health = snapshots->Health(); !health.ok()) out.push_back(health.message());
+  return out;
+}
+
+void ClusterProcess::State::ScheduleSnapshots(bool lead) {
+  std::unique_ptr<EtcdSnapshotSchedule> next;
+  if (lead && runtime.config.etcd_snapshot_interval_s > 0) {
+    EtcdSnapshotSchedule::Options options;
+    options.etcd = runtime.config.etcd;
+    options.cluster = identity.cluster;
+    options.interval = std::chrono::seconds(runtime.config.etcd_snapshot_interval_s);
+    options.keep = runtime.config.etcd_snapshot_keep;
+    next = std::make_unique<EtcdSnapshotSchedule>(std::move(options), runtime.objects.get(), runtime.pools.io.get(), runtime.pools.timer.get());
+  }
+  MutexLock lock(mutex);
+  snapshots.swap(next);
+  lock.Unlock();  // the former one waits for what it is at
+}
 
 // ---- start
 
@@ -105,13 +211,16 @@ Status ClusterProcess::State::Open(const Interrupted& interrupted) {
     std::string told;
     while (true) {
       const Status status = attempt();
-      if (status.ok() || !MayPass(status)) return status.WithContext(what);
-      if (told != status.message()) LogWarn("waiting for {}: {}", what, status.message());
-      told = status.message();
-      if (interrupted(kStoreRetry)) return {ErrorCode::kCancelled, fmt::format("interrupted while waiting for {}: {}", what, told)};
+      const bool refused = IsRefusal(status);
+      if (status.ok() || !(refused || MayPass(status))) return status.WithContext(what);
+      const std::string why = fmt::format("waiting for {}: {}", what, status.message());
+      if (told != why) LogWarn("{}", why);
+      told = why;
+      if (interrupted(refused ? kRefusedRetry : kStoreRetry, why)) return {ErrorCode::kCancelled, "interrupted while " + why};
     }
   };
   ASSIGN_OR_RETURN(runtime.meta, OpenEtcdStore(config.etcd));
+  RETURN_IF_ERROR(WatchEtcd());
   RETURN_IF_ERROR(until_there("etcd", [&] { return runtime.meta->CurrentRevision().status(); }));
   S3StoreSettings s3 = config.s3;
   if (s3.cache_directory.empty()) s3.cache_directory = config.data_dir + "/cache";
@@ -247,7 +356,7 @@ void ClusterProcess::State::StartNodes(MethodTable* methods, HttpRoutes* rest) {
   for (const std::string& role : roles) {
     SessionInfo info{identity.node, role, Advertised(), SAKER_VERSION, identity.incarnation, WallMs()};
     sessions.push_back(std::make_unique<Session>(runtime.meta.get(), std::move(info), std::chrono::seconds(runtime.config.session_ttl_s),
-                                                 runtime.pools.control.get(), runtime.pools.timer.get()));
+                                                 runtime.pools.control.get(), runtime.pools.timer.get(), [this] { LookAtClock(); }));
     if (const Status status = sessions.back()->Start(); !status.ok()) LogWarn("not registered as {} yet: {}", role, status.message());
   }
 }
@@ -294,6 +403,7 @@ void ClusterProcess::State::Lead(const std::string& role, Revision token) {
     auto root = runtime.MakeRootCoord(election);
     ready = root->Start();
     if (ready.ok()) now = Serve<RootCoordRole, RootCoord>(std::move(root));
+    if (ready.ok()) ScheduleSnapshots(true);
   }
   if (!ready.ok()) {
     LogWarn("{} is elected but can't lead yet: {}", role, ready.message());
@@ -332,6 +442,7 @@ void ClusterProcess::State::Follow(const std::string& role) {
     leads_others = !leading.empty();
   }
   former.stop();
+  if (role == "rootcoord") ScheduleSnapshots(false);
   if (!leads_others) peers->Watch(false);
 }
 
@@ -427,13 +538,16 @@ void ClusterProcess::State::Stop() {
     led.swap(leading);
   }
   for (auto& [role, one] : led) one.stop();
+  ScheduleSnapshots(false);
   topology.reset();
   if (server) server->Stop();
   if (index_node) index_node->Stop();
   if (query_node) query_node->Stop();
   if (data_node) data_node->Stop();
   runtime.log.reset();  // ends with its last callback delivered
+  SetStoreHealth({});
   runtime.pools.Stop();
+  etcd_monitor.reset();
   peers.reset();
   remote.reset();
   proxy.reset();
@@ -461,17 +575,28 @@ Result<std::unique_ptr<ClusterProcess>> ClusterProcess::Start(const Config& conf
   RETURN_IF_ERROR(state->Join());
   state->StartNodes(methods, rest);
   state->Campaign();
+  state->AddMetrics();
   return process;
 }
 
 Status ClusterProcess::Health() const {
+  std::vector<std::string> troubles = state_->Troubles();
   for (const auto& session : state_->sessions) {
-    if (session->registered()) continue;
-    return Status(ErrorCode::kServiceNotReady,
-                  fmt::format("not registered as {} in etcd ({}): reads and writes go on, metadata can't be changed",
-                              session->info().role, fmt::join(state_->runtime.config.etcd.endpoints, ", ")));
+    if (const Status registered = session->Health(); !registered.ok()) {
+      troubles.push_back(fmt::format("not registered as {} in etcd ({}): {}", session->info().role,
+                                     fmt::join(state_->runtime.config.etcd.endpoints, ", "), registered.message()));
+      break;  // the others for the same reason
+    }
   }
-  return Status();
+  if (troubles.empty()) return Status();
+  return Status(ErrorCode::kServiceNotReady, fmt::format("{}", fmt::join(troubles, "\n")));
+}
+
+std::vector<std::string> ClusterProcess::Warnings() const { return state_->Warnings(); }
+
+void ClusterProcess::RefreshHealth(std::function<void()> done) {
+  state_->LookAtClock();
+  state_->etcd_monitor->Refresh(kHealthPatience, std::move(done));
 }
 
 std::string ClusterProcess::address() const { return state_->Advertised(); }

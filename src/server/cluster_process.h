@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "rpc/http_server.h"
@@ -20,19 +21,24 @@ RoleNames RolesOf(const std::string& subcommand);
 
 class ClusterProcess {
  public:
-  // Waits for `delay`; true if the process is to end. Called between attempts to reach a store.
-  using Interrupted = std::function<bool(std::chrono::milliseconds delay)>;
+  // Waits for `delay`; true if the process is to end. Called between attempts to reach a store; `why` says what is
+  // waited for, and what is to be done where that is in somebody's hands.
+  using Interrupted = std::function<bool(std::chrono::milliseconds delay, const std::string& why)>;
 
-  // Waits for etcd, Kafka and S3 for as long as they are away, saying what it waits for; fails for what waiting doesn't
-  // mend: wrong settings, certificates or passwords, stores of different clusters. The proxy's methods and REST routes
-  // are registered when it returns. kCancelled: interrupted.
+  // Waits for etcd, Kafka and S3 for as long as they are away, full, or refuse user or password, saying what it waits
+  // for; fails for what can only be put right in this process's settings, and for stores of different clusters. The
+  // proxy's methods and REST routes are registered when it returns. kCancelled: interrupted.
   static Result<std::unique_ptr<ClusterProcess>> Start(const Config& config, const RoleNames& roles,
                                                        const Interrupted& interrupted, MethodTable* methods, HttpRoutes* rest);
   ~ClusterProcess();
   ClusterProcess(const ClusterProcess&) = delete;
 
-  // Ok, or what is degraded; cheap, from any thread.
+  // Ok, or what is degraded, as of the last look; cheap, from any thread.
   Status Health() const;
+  // What is no trouble yet, or one that nobody feels.
+  std::vector<std::string> Warnings() const;
+  // Looks at etcd, unless that was done just now, and calls back, on any thread; within a second.
+  void RefreshHealth(std::function<void()> done);
   std::string address() const;  // where other processes reach it
   // Call once the doors are closed.
   void Stop();

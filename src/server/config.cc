@@ -209,6 +209,8 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
   };
   const auto add = [&](const std::string& key, Setter setter) { keys[key] = std::move(setter); };
   add("common.session.ttl", Number(&c->session_ttl_s, 3, 3600));
+  add("saker.etcd.snapshot.interval", Number(&c->etcd_snapshot_interval_s, 0, 365 * 86'400));
+  add("saker.etcd.snapshot.keep", Number(&c->etcd_snapshot_keep, 0, 1'000'000));
   add("etcd.endpoints", Names(&c->etcd.endpoints));
   add("etcd.rootPath", Text(&c->etcd.root));
   add("etcd.requestTimeout", Milliseconds(&c->etcd.request_timeout, 100, 60'000));

@@ -92,6 +92,8 @@ struct Config {
   double balance_tolerance = 0.05;          // queryCoord.scoreUnbalanceTolerationFactor
   double overloaded_memory_percent = 90;    // queryCoord.overloadedMemoryThresholdPercentage
   bool auto_balance_channels = true;        // dataCoord.autoBalance
+  int64_t etcd_snapshot_interval_s = 21'600;  // saker.etcd.snapshot.interval; 0: none are taken by schedule
+  int64_t etcd_snapshot_keep = 28;          // saker.etcd.snapshot.keep; 0: all
 
   // Our own.
   bool load_on_first_use = false;           // saker.loadOnFirstUse: a search of an unloaded collection loads it

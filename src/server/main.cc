@@ -17,10 +17,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "rpc/server.h"
 #include "server/admin_http.h"
 #include "server/cluster_process.h"
 #include "server/config.h"
+#include "server/ctl.h"
 #include "server/roles.h"
 
 #ifdef SAKER_JEMALLOC
@@ -137,10 +139,28 @@ int WaitForSignal(std::chrono::milliseconds limit) {
 // What runs behind the doors.
 struct Behind {
   std::function<Status()> health;
+  std::function<std::vector<std::string>()> warnings;
+  std::function<void(std::function<void()>)> refresh;
   std::function<void()> stop;
   std::string where;  // told when ready
 };
-using StartRoles = std::function<Result<Behind>(MethodTable* methods, HttpRoutes* rest)>;
+// Why nothing is served yet. Thread-safe.
+class Starting {
+ public:
+  void Tell(const std::string& why) {
+    MutexLock lock(mutex_);
+    why_ = why;
+  }
+  std::string why() const {
+    MutexLock lock(mutex_);
+    return why_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::string why_ GUARDED_BY(mutex_) = "starting";
+};
+using StartRoles = std::function<Result<Behind>(MethodTable* methods, HttpRoutes* rest, Starting* starting)>;
 
 Result<std::unique_ptr<RpcServer>> OpenDoor(const Config& config, const MethodTable* methods, HttpServer* http, const HttpRoutes* rest) {
   static const HttpRoutes kNothing;
@@ -166,13 +186,18 @@ int Run(const Config& config, bool door, const StartRoles& start) {
   MethodTable methods;
   HttpRoutes admin, rest;
   Behind behind;
+  Starting starting;
   AddProcessMetrics();
-  AddAdminRoutes(&admin, {.ready = [&ready] { return ready.load(); }, .health = [&behind] { return behind.health(); }});
+  AddAdminRoutes(&admin, {.ready = [&ready] { return ready.load(); },
+                          .starting = [&starting] { return starting.why(); },
+                          .health = [&behind] { return behind.health(); },
+                          .warnings = [&behind] { return behind.warnings(); },
+                          .refresh = [&behind](std::function<void()> done) { behind.refresh(std::move(done)); }});
   HttpServer http(HttpLimits{.body_bytes = config.max_receive_bytes});
   const auto admin_port = http.Listen(config.http, &admin);
   if (!admin_port.ok()) return Fail(kExitFailed, admin_port.status().message() + " (--http)");
 
-  auto started = start(&methods, &rest);
+  auto started = start(&methods, &rest, &starting);
   if (!started.ok()) {
     http.Stop();
     return started.status().code() == ErrorCode::kCancelled ? 0 : Fail(kExitFailed, started.status().message());
@@ -211,17 +236,22 @@ int Run(const Config& config, bool door, const StartRoles& start) {
 }
 
 int RunStandalone(const Config& config) {
-  return Run(config, /*door=*/true, [&](MethodTable* methods, HttpRoutes* rest) -> Result<Behind> {
+  return Run(config, /*door=*/true, [&](MethodTable* methods, HttpRoutes* rest, Starting*) -> Result<Behind> {
     ASSIGN_OR_RETURN(std::shared_ptr<Standalone> roles, Standalone::Start(config, methods, rest));
-    return Behind{[roles] { return roles->Health(); }, [roles] { roles->Stop(); }, ""};
+    return Behind{[roles] { return roles->Health(); }, [] { return std::vector<std::string>(); }, [](const auto& done) { done(); },
+                  [roles] { roles->Stop(); }, ""};
   });
 }
 
 int RunRoles(const Config& config, const RoleNames& names) {
-  return Run(config, names.contains("proxy"), [&](MethodTable* methods, HttpRoutes* rest) -> Result<Behind> {
-    const auto interrupted = [](std::chrono::milliseconds delay) { return WaitForSignal(delay) != 0; };
+  return Run(config, names.contains("proxy"), [&](MethodTable* methods, HttpRoutes* rest, Starting* starting) -> Result<Behind> {
+    const auto interrupted = [starting](std::chrono::milliseconds delay, const std::string& why) {
+      starting->Tell(why);
+      return WaitForSignal(delay) != 0;
+    };
     ASSIGN_OR_RETURN(std::shared_ptr<ClusterProcess> process, ClusterProcess::Start(config, names, interrupted, methods, rest));
-    return Behind{[process] { return process->Health(); }, [process] { process->Stop(); },
+    return Behind{[process] { return process->Health(); }, [process] { return process->Warnings(); },
+                  [process](std::function<void()> done) { process->RefreshHealth(std::move(done)); }, [process] { process->Stop(); },
                   fmt::format("{} on {}, ", fmt::join(names, " "), process->address())};
   });
 }
@@ -237,6 +267,8 @@ int TellChecked(const std::string& subcommand, const std::string& file, const st
 }
 
 int Main(int argc, char** argv) {
+  // The words after it are its own: a table of commands with options that may stand anywhere.
+  if (argc > 1 && std::string_view(argv[1]) == "ctl") return RunCtl({argv + 2, argv + argc}, ProcessEnvironment());
   BlockSignals();
   CLI::App app("Saker: a vector database that speaks Milvus's protocol", "saker");
   app.set_version_flag("--version", std::string("saker ") + SAKER_VERSION);
@@ -261,6 +293,7 @@ int Main(int argc, char** argv) {
   add("datanode", "owns channels of the log: writes, growing segments");
   add("querynode", "serves sealed segments");
   add("indexnode", "builds indexes, compacts");
+  app.add_subcommand("ctl", "operates a cluster: saker ctl --help");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -87,6 +87,15 @@ rootCoord: {dmlChannelNum: 4}
   EXPECT_NE(wrong.message().find("PROXY_PORT: 'many'"), std::string::npos) << wrong.message();
 }
 
+TEST(ConfigTest, SnapshotsOfEtcd) {
+  Config config;
+  EXPECT_EQ(config.etcd_snapshot_interval_s, 6 * 3600);
+  ASSERT_TRUE(Read("saker: {etcd: {snapshot: {interval: 0, keep: 3}}}", &config).ok());
+  EXPECT_EQ(config.etcd_snapshot_interval_s, 0);
+  EXPECT_EQ(config.etcd_snapshot_keep, 3);
+  EXPECT_NE(Read("saker: {etcd: {snapshot: {interval: -1}}}", &config).message().find("saker.etcd.snapshot.interval"), std::string::npos);
+}
+
 TEST(ConfigTest, NamesWhatAClusterLacks) {
   Config config;
   config.etcd.endpoints = {"e:1"};
@@ -127,7 +136,17 @@ TEST(AdminTest, TellsHealth) {
   HttpRoutes routes;
   bool ready = false;
   Status health;
-  AddAdminRoutes(&routes, {.ready = [&] { return ready; }, .health = [&] { return health; }});
+  std::vector<std::string> warnings;
+  int refreshed = 0;
+  AddAdminRoutes(&routes, {.ready = [&] { return ready; },
+                           .starting = [] { return "waiting for etcd: it is away"; },
+                           .health = [&] { return health; },
+                           .warnings = [&] { return warnings; },
+                           .refresh =
+                               [&](const std::function<void()>& done) {
+                                 ++refreshed;
+                                 done();
+                               }});
   AddProcessMetrics();
   const auto ask = [&](const std::string& method, const std::string& path, const std::string& body = "",
                        const std::string& accept = "") {
@@ -141,10 +160,19 @@ TEST(AdminTest, TellsHealth) {
     return answer;
   };
   EXPECT_EQ(ask("GET", "/healthz").status, 503);
+  EXPECT_EQ(ask("GET", "/healthz").body, "waiting for etcd: it is away\n");
   EXPECT_EQ(ask("GET", "/readyz").status, 503);
+  EXPECT_EQ(refreshed, 0);
   EXPECT_EQ(ask("GET", "/livez").status, 200);
   ready = true;
   EXPECT_EQ(ask("GET", "/healthz").body, "OK");
+  EXPECT_EQ(refreshed, 1) << "looked at before it is told";
+  warnings = {"etcd has 1 member", "the disk is nearly full"};
+  EXPECT_EQ(ask("GET", "/healthz").status, 200);
+  EXPECT_EQ(ask("GET", "/healthz").body, "OK\nwarning: etcd has 1 member\nwarning: the disk is nearly full\n");
+  EXPECT_NE(ask("GET", "/healthz", "", "application/json").body.find(R"("warnings":["etcd has 1 member",)"), std::string::npos);
+  EXPECT_EQ(ask("GET", "/healthzz").status, 404);
+  warnings.clear();
   health = Status(ErrorCode::kDiskLimitExceeded, "disk full");
   EXPECT_EQ(ask("GET", "/healthz").status, 503);
   EXPECT_NE(ask("GET", "/healthz", "", "application/json").body.find("disk full"), std::string::npos);

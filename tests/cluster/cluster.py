@@ -60,6 +60,7 @@ class Cluster:
         self.dir = Path(directory).resolve()
         self.saker = Path(saker).resolve()
         self.servers = Path(servers).resolve()
+        self.etcd_quota = 2 << 30  # of members that are started from now on
 
     def path(self, *parts):
         path = self.dir.joinpath(*parts)
@@ -174,7 +175,7 @@ class Cluster:
             "--cert-file", tls / "server.pem", "--key-file", tls / "server.key", "--trusted-ca-file", tls / "ca.pem", "--client-cert-auth",
             "--peer-cert-file", tls / "server.pem", "--peer-key-file", tls / "server.key", "--peer-trusted-ca-file", tls / "ca.pem",
             "--peer-client-cert-auth", "--auto-compaction-mode", "revision", "--auto-compaction-retention", "10000",
-            "--quota-backend-bytes", str(2 << 30), "--logger", "zap", "--log-level", "warn"])
+            "--quota-backend-bytes", str(self.etcd_quota), "--logger", "zap", "--log-level", "warn"])
 
     def ask_etcd(self, name, path, body=None, timeout=2):
         """The answer of one member's HTTP gateway, as text; `body`, if there is one, is sent as JSON."""
@@ -194,6 +195,16 @@ class Cluster:
     def etcd_leads(self, name):
         status = json.loads(self.ask_etcd(name, "/v3/maintenance/status", {}))
         return status["leader"] == status["header"]["member_id"]
+
+    def etcdctl(self, *args, **kwargs):
+        tls = self.dir / "tls"
+        return subprocess.run([self.servers / "etcdctl-3.6", "--endpoints", ",".join(f"https://127.0.0.1:{etcd_ports(n)[0]}" for n in ETCDS),
+                               "--cacert", tls / "ca.pem", "--cert", tls / "client.pem", "--key", tls / "client.key", *args],
+                              capture_output=True, text=True, **kwargs)
+
+    def ctl(self, *args):
+        """saker ctl ARGS with the cluster's settings."""
+        return subprocess.run([self.saker, "ctl", *args, "--config", self.dir / "saker.yaml"], capture_output=True, text=True)
 
     # ---- Kafka
 

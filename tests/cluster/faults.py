@@ -241,9 +241,55 @@ class Faults:
         self.outage_of_etcd(lambda: [self.cluster.send(n, cluster_module.signal.SIGSTOP) for n in ETCDS],
                             lambda: [self.cluster.send(n, cluster_module.signal.SIGCONT) for n in ETCDS])
 
+    def with_quota(self, quota):
+        """One member after the other, so that a quorum stays."""
+        self.cluster.etcd_quota = quota
+        for name in ETCDS:
+            self.cluster.end(name)
+            self.restart(name)
+
+    def expect(self, holds, what):
+        if not holds:
+            self.wrong.append(what)
+
+    def until(self, holds, limit):
+        """Seconds until it holds, or None."""
+        begun = time.monotonic()
+        while not holds():
+            if time.monotonic() - begun > limit:
+                return None
+            time.sleep(0.1)
+        return time.monotonic() - begun
+
+    def etcd_quota(self):
+        before = {name: self.cluster.pid(name) for name in SAKERS}
+        self.with_quota(32 << 20)
+        value = "x" * (1 << 20)
+        self.until(lambda: self.cluster.etcdctl("put", "filler", input=value).returncode != 0, 60)
+        worked, took, error = ddl()
+        self.expect(not worked, "metadata was changed though etcd is full")
+        self.expect("NOSPACE" in error, f"the refusal doesn't name NOSPACE: {error}")
+        self.expect(took <= 2, f"the refusal took {took:.1f} s")
+        told = self.until(lambda: "NOSPACE" in self.cluster.health("proxy1")[1], 10)
+        self.expect(told is not None, f"health doesn't name NOSPACE: {self.cluster.health('proxy1')}")
+        self.expect(self.cluster.health("proxy1")[0] == 503, "health isn't degraded")
+        time.sleep(10)  # reads and writes go on meanwhile
+        self.cluster.etcdctl("del", "filler")
+        defrag = self.cluster.ctl("etcd", "defrag")
+        self.expect(defrag.returncode == 0, f"saker ctl etcd defrag: {defrag.stderr}")
+        begun = time.monotonic()
+        works = self.until(lambda: ddl()[0], 30)
+        self.expect(works is not None and works <= 5, f"metadata works {works} s after there is space again")
+        well = self.until(lambda: self.cluster.health("proxy1")[0] == 200, 30)
+        self.expect(well is not None, f"health stays degraded: {self.cluster.health('proxy1')}")
+        self.exits = sum(self.cluster.pid(name) != pid for name, pid in before.items())
+        self.note = (f"metadata refused in {took:.1f} s ({error[:60]}), health names it; works {works or -1:.1f} s after defrag, "
+                     f"health well after {time.monotonic() - begun:.1f} s; exits: {self.exits}")
+        self.with_quota(2 << 30)
+
     def run(self, fault):
         name = f"fault_{fault}"
-        self.note, self.exits = "", 0
+        self.note, self.exits, self.wrong = "", 0, []
         prepare(name, replicas=2 if fault.endswith("replicas") else 1)
         load = Load(name)
         load.start()
@@ -258,6 +304,7 @@ class Faults:
         result["lost"], result["phantom"] = lost(name, load)
         result["note"] = self.note
         result["exits"] = self.exits
+        result["wrong"] = self.wrong
         result["fault_s"] = ended - begun
         client(19530).drop_collection(name)
         return result
@@ -272,6 +319,7 @@ GOALS = {
     "coordinator": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_one": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_leader": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+    "etcd_quota": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_two": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_all_killed": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_all_paused": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
@@ -307,7 +355,7 @@ def main():
         if fault not in ORDER:
             sys.exit(f"there is no fault {fault}; there are {', '.join(ORDER)}")
         r = report[fault] = runner.run(fault)
-        bad = r["lost"] + r["phantom"]
+        bad = r["lost"] + r["phantom"] + len(r["wrong"])
         if args.check:
             bad += r["exits"] + sum(not r[kind]["works"] for kind in ("search", "insert"))
         wrong += bool(bad)
@@ -316,6 +364,8 @@ def main():
               f"lost {r['lost']} phantom {r['phantom']}   {r['note']}", flush=True)
         r["missed"] = missed(fault, r)
         print(f"{'':20}   goal {'missed: ' + ', '.join(r['missed']) if r['missed'] else 'met'}", flush=True)
+        for what in r["wrong"]:
+            print(f"{'':20}   WRONG: {what}", flush=True)
         for kind in ("search", "insert"):
             for error in r[kind]["errors"]:
                 print(f"{'':20}   {kind}: {error[:200]}", flush=True)
