@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/log.h"
+#include "meta/generation_store.h"
 
 namespace saker {
 namespace {
@@ -39,6 +40,7 @@ void DataNodeRole::Stop() {
 }
 
 std::chrono::milliseconds DataNodeRole::Reconcile() {
+  FollowGeneration();
   ReconcileChannels();
   ForgetDropped();
   SealRequested();
@@ -251,6 +253,17 @@ Timestamp DataNodeRole::CommittedDeletesUntil(const ShardKey& key) const {
   return until;
 }
 
+// After the meta store was lost placements may be older than the last one seen here, by which growing copies were let go:
+// reads wait until what they held is served again.
+void DataNodeRole::FollowGeneration() {
+  const int64_t now = GenerationOf(deps_.catalog->revision());
+  if (now == generation_) return;
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    if (channels_[i]->epoch > 0) AwaitUnserved(static_cast<ChannelId>(i));
+  }
+  generation_ = now;
+}
+
 // The outputs of compactions are left out: their inputs are in the route until they are.
 void DataNodeRole::AwaitUnserved(ChannelId channel) {
   for (const auto& segment : deps_.catalog->AllSegments()) {
@@ -258,6 +271,8 @@ void DataNodeRole::AwaitUnserved(ChannelId channel) {
     if (!IsAwaited(segment->collection, segment->id)) continue;
     const auto placement = deps_.catalog->FindPlacement(segment->collection);
     if (placement != nullptr && placement->Serves(segment->id)) continue;
+    const auto shard = FindShard({segment->collection, channel});
+    if (shard != nullptr && shard->Find(segment->id) != nullptr) continue;  // its growing copy is read
     MutexLock lock(shards_mutex_);
     awaited_[segment->collection].insert(segment->id);
   }

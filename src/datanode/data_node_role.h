@@ -119,6 +119,7 @@ class DataNodeRole : public DataNode {
   Status ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
   Timestamp CommittedDeletesUntil(const ShardKey& key) const;
   void AwaitUnserved(ChannelId channel);
+  void FollowGeneration();
   bool IsAwaited(CollectionId collection, SegmentId segment) const;
   void StepDown(ChannelId channel, const std::string& why);
   void WaitUntilApplied();
@@ -167,14 +168,16 @@ class DataNodeRole : public DataNode {
   mutable Mutex shards_mutex_;
   std::map<ShardKey, std::shared_ptr<Shard>> shards_ GUARDED_BY(shards_mutex_);
   std::unordered_map<CollectionId, int64_t> min_route_ GUARDED_BY(shards_mutex_);
-  // Segments that were committed, but served nowhere, when this node took their channel over: there is no growing copy
-  // any more, so reads have to wait for a route that has them.
+  // Segments that were committed, but served nowhere, when this node took their channel over, or the metadata began a new
+  // generation: there is no growing copy any more, so reads have to wait for a route that has them.
   std::map<CollectionId, std::set<SegmentId>> awaited_ GUARDED_BY(shards_mutex_);
 
   Mutex proofs_mutex_;
   std::map<ChannelId, Proof> proofs_ GUARDED_BY(proofs_mutex_);
 
   Mutex channels_mutex_;  // guards Channel::taking_over and epochs while they change
+
+  std::atomic<int64_t> generation_{0};  // of the metadata, followed so far: routes of later ones have to wait
 
   int subscription_ = 0;
   Gate gate_;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/mutex.h"
@@ -53,7 +55,7 @@ struct Session::State {
   mutable Mutex mutex;
   LeaseId lease GUARDED_BY(mutex) = 0;
   Revision registered_at GUARDED_BY(mutex) = 0;
-  Revision gone_at GUARDED_BY(mutex) = 0;  // the last revision that deleted the key
+  Revision gone_at GUARDED_BY(mutex) = 0;  // up to here it is not, or not under our lease
 
   bool IsRegistered() const {
     MutexLock lock(mutex);
@@ -64,7 +66,10 @@ struct Session::State {
     {
       MutexLock lock(mutex);
       for (const WatchEvent& event : events) {
-        if (event.kind == WatchEvent::Kind::kDelete && event.kv.key == key) gone_at = event.kv.mod_revision;
+        if (event.kv.key != key) continue;
+        if (event.kind == WatchEvent::Kind::kDelete) gone_at = std::max(gone_at, event.kv.mod_revision);
+        // Put by whoever brought the metadata back, under a lease that nobody renews.
+        if (event.kind == WatchEvent::Kind::kPut && event.kv.lease != lease) gone_at = std::max(gone_at, event.kv.mod_revision - 1);
       }
       if (registered_at > gone_at) return;
     }

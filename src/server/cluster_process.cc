@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "meta/generation_store.h"
 #include "meta/session.h"
 #include "rest/v2.h"
 #include "server/identity.h"
@@ -20,6 +21,10 @@ namespace {
 constexpr std::chrono::seconds kLeaderLease{3};
 constexpr std::chrono::milliseconds kStoreRetry{1'000};
 constexpr std::chrono::milliseconds kLeadRetry{500};
+// Lost metadata is brought back by who led, for it knows the most; the others leave it that much time to begin, and who
+// has begun that much to finish.
+constexpr std::chrono::seconds kLeaderFirst{3};
+constexpr std::chrono::seconds kFinish{15};
 
 bool MayPass(const Status& status) {
   return status.code() == ErrorCode::kServiceUnavailable || status.code() == ErrorCode::kDeadlineExceeded ||
@@ -45,6 +50,11 @@ struct ClusterProcess::State {
   State(const Config& settings, RoleNames names) : roles(std::move(names)), runtime(settings) {}
 
   Status Open(const Interrupted& interrupted);
+  GenerationStoreSettings Generations();
+  Result<int64_t> Rebuild(const GenerationStoreSettings::Under& under, int64_t above);
+  Status AwaitTurn(int64_t above);
+  bool Leads();
+  LastKnown Known();
   Status Join();
   void StartNodes(MethodTable* methods, HttpRoutes* rest);
   void Campaign();
@@ -89,6 +99,20 @@ struct ClusterProcess::State {
   std::map<std::string, NodeId> leaders GUARDED_BY(mutex);  // as the topology has them
   bool stopping GUARDED_BY(mutex) = false;
   bool stopped = false;
+
+  GenerationStore* generations = nullptr;  // runtime.meta
+  Mutex known_mutex;
+  bool running GUARDED_BY(known_mutex) = false;  // catalog and elections are there
+  std::vector<SessionInfo> registered GUARDED_BY(known_mutex);
+  // Used by the store's own thread alone, which rebuilds.
+  struct Turn {
+    int64_t above = -1;
+    std::chrono::steady_clock::time_point since;
+    bool leads = false;
+    int64_t begun = 0;  // by another process
+    std::chrono::steady_clock::time_point begun_since;
+    int64_t tried = 0;  // begun by us, or before we tried
+  } turn;
 };
 
 // ---- start
@@ -105,14 +129,16 @@ Status ClusterProcess::State::Open(const Interrupted& interrupted) {
       if (interrupted(kStoreRetry)) return {ErrorCode::kCancelled, fmt::format("interrupted while waiting for {}: {}", what, told)};
     }
   };
-  ASSIGN_OR_RETURN(runtime.meta, OpenEtcdStore(config.etcd));
-  RETURN_IF_ERROR(until_there("etcd", [&] { return runtime.meta->CurrentRevision().status(); }));
   S3StoreSettings s3 = config.s3;
   if (s3.cache_directory.empty()) s3.cache_directory = config.data_dir + "/cache";
   RETURN_IF_ERROR(until_there("the object store", [&]() -> Status {
     ASSIGN_OR_RETURN(runtime.objects, OpenS3Store(s3));
     return {};
   }));
+  ASSIGN_OR_RETURN(auto store, GenerationStore::Open(Generations()));
+  generations = store.get();
+  runtime.meta = std::move(store);
+  RETURN_IF_ERROR(until_there("etcd", [&] { return runtime.meta->CurrentRevision().status(); }));
   if (Has("datanode")) {
     RETURN_IF_ERROR(until_there("Kafka", [&]() -> Status {
       ASSIGN_OR_RETURN(runtime.log, OpenKafkaLog(config.kafka));
@@ -124,7 +150,66 @@ Status ClusterProcess::State::Open(const Interrupted& interrupted) {
     return {};
   }));
   runtime.node = identity.node;
-  return until_there("the catalog", [&] { return runtime.OpenCatalog(); });
+  return until_there("the catalog", [&] { return runtime.OpenCatalog([this](const Status& why) { generations->Lose(why); }); });
+}
+
+// ---- lost metadata
+
+GenerationStoreSettings ClusterProcess::State::Generations() {
+  GenerationStoreSettings settings;
+  settings.open = [this] { return OpenEtcdStore(runtime.config.etcd); };
+  settings.check = [this](MetaStore* generation) { return CheckUpToCopies(generation, runtime.objects.get()); };
+  const bool coordinates = std::any_of(roles.begin(), roles.end(), [](const std::string& role) { return Coordinators().contains(role); });
+  if (coordinates) {
+    settings.rebuild = [this](const GenerationStoreSettings::Under& under, int64_t above) { return Rebuild(under, above); };
+  }
+  return settings;
+}
+
+Result<int64_t> ClusterProcess::State::Rebuild(const GenerationStoreSettings::Under& under, int64_t above) {
+  RETURN_IF_ERROR(AwaitTurn(above));
+  const Stopwatch watch;
+  auto filled = FillGeneration(under, above, runtime.objects.get(), Known());
+  if (filled.ok()) LogWarn("generation {} of the metadata was filled in {} ms", *filled, watch.elapsed_ms());
+  if (const auto newest = NewestGeneration(runtime.objects.get()); newest.ok()) turn.tried = std::max(turn.tried, *newest);
+  return filled;
+}
+
+// Any number of processes may rebuild at once, but each begins everything anew for all.
+Status ClusterProcess::State::AwaitTurn(int64_t above) {
+  const auto now = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(const int64_t newest, NewestGeneration(runtime.objects.get()));
+  if (turn.above != above) {
+    turn.above = above;
+    turn.since = now;
+    turn.leads = Leads();
+  }
+  if (newest > std::max(above, turn.tried)) {
+    if (newest != turn.begun) turn.begun_since = now;
+    turn.begun = newest;
+    if (now - turn.begun_since >= kFinish) return {};
+    return {ErrorCode::kServiceUnavailable, fmt::format("another process is bringing the metadata back, as generation {}", newest)};
+  }
+  const bool first_start = newest == 0 && above == 0;
+  if (first_start || turn.leads || now - turn.since >= kLeaderFirst) return {};
+  return {ErrorCode::kServiceUnavailable, "the metadata was lost, and is to be brought back by the process that led"};
+}
+
+bool ClusterProcess::State::Leads() {
+  MutexLock lock(known_mutex);
+  return running && !Tokens().empty();
+}
+
+LastKnown ClusterProcess::State::Known() {
+  LastKnown known;
+  MutexLock lock(known_mutex);
+  if (!running) return known;
+  for (const auto& collection : runtime.catalog->Collections("")) {
+    if (const auto placement = runtime.catalog->FindPlacement(collection->id)) known.placements.push_back(*placement);
+  }
+  known.channels = runtime.catalog->Channels();
+  known.sessions = registered;
+  return known;
 }
 
 std::string ClusterProcess::State::Advertised() const {
@@ -204,6 +289,8 @@ Status ClusterProcess::State::Join() {
   topology = std::make_unique<TopologyView>(runtime.meta.get(), runtime.pools.control.get(), runtime.pools.timer.get(),
                                             [this](const Topology& now) { OnTopology(now); });
   if (const Status read = topology->Start(); !read.ok()) LogWarn("the other processes are not known yet: {}", read.message());
+  MutexLock lock(known_mutex);
+  running = true;
   return {};
 }
 
@@ -326,6 +413,10 @@ void ClusterProcess::State::Follow(const std::string& role) {
 void ClusterProcess::State::OnTopology(const Topology& now) {
   remote->Update(now);
   peers->Update();
+  {
+    MutexLock lock(known_mutex);
+    registered = now.sessions;
+  }
   const auto moved = [&](const char* role) REQUIRES(mutex) {
     const auto it = now.leaders.find(role);
     return it != now.leaders.end() && leaders[role] != it->second;
@@ -360,6 +451,10 @@ void ClusterProcess::State::NodesChanged() {
 void ClusterProcess::State::Stop() {
   if (std::exchange(stopped, true)) return;
   {
+    MutexLock lock(known_mutex);
+    running = false;
+  }
+  {
     MutexLock lock(mutex);
     stopping = true;
   }
@@ -390,6 +485,7 @@ void ClusterProcess::State::Stop() {
   }
   elections.clear();
   if (runtime.catalog) runtime.catalog->Stop();
+  runtime.meta.reset();  // its thread uses the object store, and what calls it loses the metadata
   runtime.catalog.reset();
 }
 
@@ -409,6 +505,7 @@ Result<std::unique_ptr<ClusterProcess>> ClusterProcess::Start(const Config& conf
 }
 
 Status ClusterProcess::Health() const {
+  if (const Status ready = state_->generations->Ready(); !ready.ok()) return ready;
   for (const auto& session : state_->sessions) {
     if (session->registered()) continue;
     return Status(ErrorCode::kServiceNotReady,

@@ -2,7 +2,7 @@
 """Faults on a running cluster, under load: what share of the requests succeeded, how long the longest gap was, and
 whether anything acknowledged is missing afterwards. Prints a line for each fault.
 
-  faults.py [FAULT ...] [--dir build/cluster] [--outage SECONDS] [--report FILE.json]
+  faults.py [FAULT ...] [--dir build/cluster] [--outage SECONDS] [--collections N] [--report FILE.json]
 
 Needs pymilvus, and a cluster as cluster.py starts it. Clients insert and search at 50 requests a second in all, through
 both proxies, with retries off; a request counts as failed if it isn't answered well within a second, counted from the
@@ -12,10 +12,12 @@ fault to 60 s after its end (--after). Proxies that a fault ends are not tried: 
 import argparse
 import json
 import random
+import ssl
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import cluster as cluster_module
@@ -158,9 +160,78 @@ def ddl(seconds=None):
         return False, time.monotonic() - begun, str(e)[:200]
 
 
+class Changes:
+    """Creates and drops collections, one after the other, and remembers what was acknowledged."""
+
+    def __init__(self):
+        self.there, self.gone, self.unknown = set(), set(), set()
+        self.times = []  # when one was acknowledged
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+
+    def work(self):
+        connections = [client(19530), client(19531)]
+        n = 0
+        while not self.stopping.wait(0.05):
+            n += 1
+            name = f"change_{n}"
+            try:
+                connections[n % 2].create_collection(name, schema=small_schema(connections[0]), timeout=2, retry_times=0)
+                self.there.add(name)
+                self.times.append(time.monotonic())
+            except Exception:
+                self.unknown.add(name)
+                continue
+            if n % 3 == 0:
+                try:
+                    connections[0].drop_collection(name, timeout=2, retry_times=0)
+                    self.gone.add(name)
+                    self.times.append(time.monotonic())
+                except Exception:
+                    self.unknown.add(name)
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join(30)
+
+    def wrong(self):
+        """Acknowledged changes that a proxy doesn't show: collections that are missing, or back."""
+        missing, back = set(), set()
+        for port in (19530, 19531):
+            there = set(client(port).list_collections())
+            missing |= self.there - self.gone - self.unknown - there
+            back |= (self.gone - self.unknown) & there
+        return len(missing), len(back)
+
+    def clean(self):
+        c = client(19530)
+        for name in c.list_collections():
+            if name.startswith("change_"):
+                c.drop_collection(name)
+
+
+def small_schema(c):
+    schema = c.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=4)
+    return schema
+
+
+def make_collections(count):
+    """So many besides; returns how long the calls took."""
+    c = client(19530)
+    there = set(c.list_collections())
+    names = [f"many_{i}" for i in range(count) if f"many_{i}" not in there]
+    schema = small_schema(c)
+    begun = time.monotonic()
+    for name in names:
+        c.create_collection(name, schema=schema)
+    return len(names), time.monotonic() - begun
+
+
 class Faults:
-    def __init__(self, cluster, outage, after):
-        self.cluster, self.outage, self.after = cluster, outage, after
+    def __init__(self, cluster, outage, after, collections=0):
+        self.cluster, self.outage, self.after, self.collections = cluster, outage, after, collections
 
     def leader(self, role):
         for name in ("mixcoord1", "mixcoord2"):
@@ -232,9 +303,64 @@ class Faults:
         self.outage_of_etcd(lambda: [self.cluster.send(n, cluster_module.signal.SIGSTOP) for n in ETCDS],
                             lambda: [self.cluster.send(n, cluster_module.signal.SIGCONT) for n in ETCDS])
 
+    def etcd_wiped(self):
+        """All of etcd's data deleted, its members started anew and empty."""
+        before = {name: self.cluster.pid(name) for name in SAKERS}
+        expected = len(client(19530).list_collections())
+        changes = Changes()
+        changes.thread.start()
+        time.sleep(5)
+        begun = time.monotonic()
+        self.cluster.wipe_etcd()
+        empty = time.monotonic()
+        fewest = expected
+        while not any(t > empty for t in changes.times) and time.monotonic() - begun < 120:
+            for port in (19530, 19531):
+                fewest = min(fewest, len(client(port).list_collections()))
+            time.sleep(0.2)
+        works = next((t for t in changes.times if t > empty), None)
+        self.note = (f"{expected} collections, never fewer than {fewest} shown; " if fewest >= expected else f"ONLY {fewest} of {expected} SHOWN; ")
+        self.note += f"metadata changes work {works - empty:.1f} s after etcd is back (away {empty - begun:.1f} s)" if works else "NO CHANGE WORKED"
+        time.sleep(5)
+        changes.stop()
+        missing, back = changes.wrong()
+        self.note += f"; {len(changes.there)} created, {len(changes.gone)} dropped: {missing} missing, {back} back"
+        exits = [name for name in SAKERS if self.cluster.pid(name) != before[name] or not self.cluster.alive(name)]
+        self.exits = len(exits)
+        self.note += f"; exits: {len(exits)} {' '.join(exits)}"
+        self.bad = missing + back + (not works) + (fewest < expected)
+        changes.clean()
+
+    def etcd_metrics(self):
+        tls = self.cluster.dir / "tls"
+        context = ssl.create_default_context(cafile=tls / "ca.pem")
+        context.load_cert_chain(tls / "client.pem", tls / "client.key")
+        with urllib.request.urlopen(f"https://127.0.0.1:{cluster_module.etcd_ports('etcd1')[0]}/metrics", timeout=5, context=context) as answer:
+            lines = answer.read().decode().splitlines()
+        return {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("etcd_") and "{" not in line}
+
+    def idle(self):
+        """No fault: what metadata costs. Keys for each collection, and writes to etcd while nothing happens."""
+        keys = self.etcd_metrics()["etcd_debugging_mvcc_keys_total"]
+        made, took = make_collections(self.collections or 100)
+        time.sleep(5)
+        after = self.etcd_metrics()
+        self.note = f"{made} collections in {took:.1f} s, {(after['etcd_debugging_mvcc_keys_total'] - keys) / max(1, made):.2f} keys each"
+        time.sleep(30)
+        then = self.etcd_metrics()
+        for name, what in (("etcd_debugging_mvcc_current_revision", "revisions"), ("etcd_server_proposals_committed_total", "proposals")):
+            self.note += f"; idle {(then[name] - after[name]) / 30:.2f} {what}/s"
+
     def run(self, fault):
         name = f"fault_{fault}"
-        self.note, self.exits = "", 0
+        self.note, self.exits, self.bad = "", 0, 0
+        if fault == "idle":
+            self.idle()
+            return None
+        if self.collections:
+            made, took = make_collections(self.collections)
+            if made:
+                print(f"{made} collections made in {took:.1f} s", flush=True)
         prepare(name, replicas=2 if fault.endswith("replicas") else 1)
         load = Load(name)
         load.start()
@@ -249,12 +375,13 @@ class Faults:
         result["lost"], result["phantom"] = lost(name, load)
         result["note"] = self.note
         result["exits"] = self.exits
+        result["bad"] = self.bad
         result["fault_s"] = ended - begun
         client(19530).drop_collection(name)
         return result
 
 
-ORDER = ["querynode", "querynode_replicas", "datanode", "coordinator", "etcd_one", "etcd_all_killed", "etcd_all_paused"]
+ORDER = ["querynode", "querynode_replicas", "datanode", "coordinator", "etcd_one", "etcd_all_killed", "etcd_all_paused", "etcd_wiped", "idle"]
 
 
 def main():
@@ -265,16 +392,22 @@ def main():
     parser.add_argument("--servers", default=ROOT / "build/servers")
     parser.add_argument("--outage", type=float, default=600, help="seconds that etcd is away")
     parser.add_argument("--after", type=float, default=60)
+    parser.add_argument("--collections", type=int, default=0, help="so many besides the one under load")
     parser.add_argument("--report", type=Path)
     parser.add_argument("--check", action="store_true", help="fail also if a process ended or a kind of request works no more")
     args = parser.parse_args()
-    runner = Faults(Cluster(args.dir, args.saker, args.servers), args.outage, args.after)
+    runner = Faults(Cluster(args.dir, args.saker, args.servers), args.outage, args.after, args.collections)
     report, wrong = {}, 0
     for fault in args.faults or ORDER:
         if fault not in ORDER:
             sys.exit(f"there is no fault {fault}; there are {', '.join(ORDER)}")
-        r = report[fault] = runner.run(fault)
-        bad = r["lost"] + r["phantom"]
+        r = runner.run(fault)
+        if r is None:
+            report[fault] = {"note": runner.note}
+            print(f"{fault:20} {runner.note}", flush=True)
+            continue
+        report[fault] = r
+        bad = r["lost"] + r["phantom"] + r["bad"]
         if args.check:
             bad += r["exits"] + sum(not r[kind]["works"] for kind in ("search", "insert"))
         wrong += bool(bad)
