@@ -264,18 +264,25 @@ void DataNodeRole::FollowGeneration() {
   generation_ = now;
 }
 
-// The outputs of compactions are left out: their inputs are in the route until they are.
 void DataNodeRole::AwaitUnserved(ChannelId channel) {
   for (const auto& segment : deps_.catalog->AllSegments()) {
-    if (segment->channel != channel || !segment->IsLiveRows() || !segment->compacted_from.empty()) continue;
-    if (!IsAwaited(segment->collection, segment->id)) continue;
+    if (segment->channel != channel || !segment->IsLiveRows() || !IsAwaited(segment->collection, segment->id)) continue;
     const auto placement = deps_.catalog->FindPlacement(segment->collection);
-    if (placement != nullptr && placement->Serves(segment->id)) continue;
     const auto shard = FindShard({segment->collection, channel});
-    if (shard != nullptr && shard->Find(segment->id) != nullptr) continue;  // its growing copy is read
+    if (IsRead(segment->id, placement.get(), shard.get())) continue;
     MutexLock lock(shards_mutex_);
     awaited_[segment->collection].insert(segment->id);
   }
+}
+
+// By the route, from its growing copy, or, of a compaction's output that is not in the route yet, from all its inputs.
+bool DataNodeRole::IsRead(SegmentId segment, const Placement* placement, const Shard* shard) const {
+  if (placement != nullptr && placement->Serves(segment)) return true;
+  if (shard != nullptr && shard->Find(segment) != nullptr) return true;
+  const auto meta = deps_.catalog->FindSegment(segment);
+  if (meta == nullptr || meta->compacted_from.empty()) return false;
+  return std::all_of(meta->compacted_from.begin(), meta->compacted_from.end(),
+                     [&](SegmentId input) { return IsRead(input, placement, shard); });
 }
 
 bool DataNodeRole::IsAwaited(CollectionId id, SegmentId segment) const {

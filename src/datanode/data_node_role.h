@@ -119,6 +119,7 @@ class DataNodeRole : public DataNode {
   Status ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
   Timestamp CommittedDeletesUntil(const ShardKey& key) const;
   void AwaitUnserved(ChannelId channel);
+  bool IsRead(SegmentId segment, const Placement* placement, const Shard* shard) const;
   void FollowGeneration();
   bool IsAwaited(CollectionId collection, SegmentId segment) const;
   void StepDown(ChannelId channel, const std::string& why);

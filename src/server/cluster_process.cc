@@ -195,9 +195,11 @@ Status ClusterProcess::State::AwaitTurn(int64_t above) {
   return {ErrorCode::kServiceUnavailable, "the metadata was lost, and is to be brought back by the process that led"};
 }
 
+// One process of all, whoever leads the other roles.
 bool ClusterProcess::State::Leads() {
   MutexLock lock(known_mutex);
-  return running && !Tokens().empty();
+  const auto root = elections.find("rootcoord");
+  return running && root != elections.end() && root->second->token() != 0;
 }
 
 LastKnown ClusterProcess::State::Known() {
