@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "catalog/catalog_writer.h"
+#include "catalog/recovery.h"
 #include "catalog/dirty_collections.h"
 #include "catalog/node_fixture.h"
 #include "meta/id_allocator.h"
@@ -166,9 +167,10 @@ TEST_F(RecoveryTest, ALostMetaStoreComesBackFromTheCopies) {
   const auto lost = Fresh();
   const auto recovered = Recover(lost.get(), objects_.get());
   ASSERT_TRUE(recovered.ok()) << recovered.status().ToString();
-  EXPECT_EQ(*recovered, 301);
+  EXPECT_EQ(recovered->keys_written, 301);
+  EXPECT_EQ(recovered->catalog.up_to, 301);
   EXPECT_EQ(All(*lost), All(*meta_));
-  EXPECT_EQ(*Recover(lost.get(), objects_.get()), 0) << "nothing is missing any more";
+  EXPECT_EQ(Recover(lost.get(), objects_.get())->keys_written, 0) << "nothing is missing any more";
   // It goes on from there.
   CatalogWriter next(lost.get(), objects_.get());
   ASSERT_TRUE(next.Start().ok());
@@ -218,7 +220,7 @@ TEST_F(RecoveryTest, NeitherADamagedNorAMissingCopyIsPassedOver) {
   EXPECT_NE(refused.message().find("change 2"), std::string::npos) << refused.message();
   EXPECT_TRUE(All(*lost).empty());
   ASSERT_TRUE(objects_->Put(second, bytes).ok());
-  EXPECT_EQ(*Recover(lost.get(), objects_.get()), 3);
+  EXPECT_EQ(Recover(lost.get(), objects_.get())->keys_written, 3);
 }
 
 // Lets the first few transactions through: then the process "ends".

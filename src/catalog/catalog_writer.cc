@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
-#include "base/bytes.h"
 #include "base/log.h"
 #include "meta/keys.h"
 #include "meta/retry.h"
@@ -12,69 +12,26 @@
 namespace saker {
 namespace {
 
-constexpr uint32_t kMagic = 0x314c4353;  // "SCL1"
 constexpr int kMaxTries = 100;
 constexpr int64_t kBlockBytes = 4096;                 // what even a small object takes up on disk
 constexpr int64_t kWorthASnapshotBytes = 4 << 20;     // of copies, and at least twice the last snapshot
 
-std::string Numbered(std::string_view prefix, int64_t sequence) { return fmt::format("{}{:020}", prefix, sequence); }
-
 int64_t BytesOnDisk(int64_t size_bytes) { return (size_bytes / kBlockBytes + 1) * kBlockBytes; }
 
-// The value of a family's sequence key: the number, then the changes it stands for, so that a new leader can copy them.
-std::string SequenceValue(int64_t sequence, const std::vector<MetaOp>& ops) {
-  std::string bytes;
-  ByteWriter out(bytes);
-  out.Put(sequence);
-  out.PutRaw(EncodeChanges(ops));
+int64_t BytesOnDisk(const std::vector<ObjectInfo>& objects) {
+  int64_t bytes = 0;
+  for (const ObjectInfo& object : objects) bytes += BytesOnDisk(object.size_bytes);
   return bytes;
 }
 
 }  // namespace
 
-std::string EncodeChanges(const std::vector<MetaOp>& ops) {
-  std::string body;
-  ByteWriter out(body);
-  out.Put<uint32_t>(static_cast<uint32_t>(ops.size()));
-  for (const MetaOp& op : ops) {
-    out.Put<uint8_t>(static_cast<uint8_t>(op.kind));
-    out.PutBytes(op.key);
-    out.PutBytes(op.value);
-  }
-  std::string bytes;
-  ByteWriter framed(bytes);
-  framed.Put(kMagic);
-  framed.Put(Crc32c(body));
-  framed.PutBytes(body);
-  return bytes;
-}
-
-Result<std::vector<MetaOp>> DecodeChanges(std::string_view bytes) {
-  ByteReader in(bytes);
-  const auto magic = in.Get<uint32_t>();
-  const auto crc = in.Get<uint32_t>();
-  const std::string_view body = in.GetBytes();
-  if (!in.ok() || magic != kMagic || Crc32c(body) != crc) {
-    return Status(ErrorCode::kCorrupted, "a copy of a catalog change is damaged");
-  }
-  ByteReader ops_in(body);
-  std::vector<MetaOp> ops;
-  const auto count = ops_in.Get<uint32_t>();
-  for (uint32_t i = 0; i < count && ops_in.ok(); ++i) {
-    MetaOp op;
-    op.kind = static_cast<MetaOp::Kind>(ops_in.Get<uint8_t>());
-    op.key = ops_in.GetBytes();
-    op.value = ops_in.GetBytes();
-    ops.push_back(std::move(op));
-  }
-  if (!ops_in.ok()) return Status(ErrorCode::kCorrupted, "a copy of a catalog change is shorter than it says");
-  return ops;
-}
-
 Status CopiedSequence::Start() {
   MutexLock lock(mutex_);
-  RETURN_IF_ERROR(CatchUp());
-  RETURN_IF_ERROR(CheckNotBehind());
+  Status status = CatchUp();
+  if (status.ok()) status = CheckNotBehind();
+  if (status.code() == ErrorCode::kCorrupted && on_lost_) on_lost_(status);
+  RETURN_IF_ERROR(status);
   if (sequence_ > 0 || snapshot_bytes_ > 0) return {};
   // Keys from before they had a sequence: the copies begin with them.
   ASSIGN_OR_RETURN(const RangeResult range, store_->Range(std::string(keys_.prefix)));
@@ -84,21 +41,17 @@ Status CopiedSequence::Start() {
 // A change is in the meta store before it is copied: copies of later ones mean that the meta store has lost some. To go
 // on would number two changes alike, and take the files of segments it no longer knows for garbage.
 Status CopiedSequence::CheckNotBehind() {
-  log_bytes_ = snapshot_bytes_ = 0;
-  int64_t copied = 0;
-  for (const std::string_view prefix : {keys_.snapshot_prefix, keys_.log_prefix}) {
-    int64_t& bytes = prefix == keys_.log_prefix ? log_bytes_ : snapshot_bytes_;
-    ASSIGN_OR_RETURN(const std::vector<ObjectInfo> objects, objects_->List(std::string(prefix)));
-    for (const ObjectInfo& object : objects) {
-      bytes += BytesOnDisk(object.size_bytes);
-      if (const auto number = IdInKey(object.name)) copied = std::max(copied, *number);
-    }
+  if (!listed_) {
+    ASSIGN_OR_RETURN(listed_, ListCopies(objects_, keys_));
   }
-  if (copied <= sequence_) return {};
+  const Copies copies = *std::exchange(listed_, std::nullopt);
+  snapshot_bytes_ = BytesOnDisk(copies.snapshots);
+  log_bytes_ = BytesOnDisk(copies.changes);
+  if (copies.up_to <= sequence_) return {};
   return {ErrorCode::kCorrupted,
           fmt::format("the meta store has {} keys up to change {}, but the object store has copies up to change {}: the meta "
                       "store is lost or an older one and has to be recovered from them",
-                      keys_.prefix, sequence_, copied)};
+                      keys_.prefix, sequence_, copies.up_to)};
 }
 
 // Reads what the last change was and makes sure that it is copied.
@@ -111,22 +64,34 @@ Status CopiedSequence::CatchUp() {
     return {};
   }
   RETURN_IF_ERROR(kv.status());
-  ByteReader in(kv->value);
-  const auto sequence = in.Get<int64_t>();
-  if (!in.ok()) return {ErrorCode::kCorrupted, fmt::format("meta store key {} is damaged", keys_.sequence_key)};
-  ASSIGN_OR_RETURN(const std::vector<MetaOp> last, DecodeChanges(std::string_view(kv->value).substr(sizeof(int64_t))));
-  sequence_ = sequence;
+  ASSIGN_OR_RETURN(const Sequence last, DecodeSequence(keys_.sequence_key, kv->value));
+  RETURN_IF_ERROR(DecodeChanges(last.changes).status());
+  sequence_ = last.number;
   sequence_revision_ = kv->mod_revision;
-  RETURN_IF_ERROR(Copy(sequence_, last));
+  RETURN_IF_ERROR(Copy(sequence_, last.changes));
   in_doubt_ = false;
   return {};
 }
 
-Status CopiedSequence::Copy(int64_t sequence, const std::vector<MetaOp>& ops) {
-  const std::string bytes = EncodeChanges(ops);
-  const Status status = objects_->PutIfAbsent(Numbered(keys_.log_prefix, sequence), bytes);
-  if (status.ok()) log_bytes_ += BytesOnDisk(static_cast<int64_t>(bytes.size()));
-  return status.code() == ErrorCode::kAlreadyExists ? Status() : status;
+// A copy of something else under this number was made after the meta store was lost, or restored, and rebuilt: this change
+// is no part of what there is now.
+Status CopiedSequence::Copy(int64_t sequence, const std::string& changes) {
+  const std::string name = CopyName(keys_.log_prefix, sequence);
+  const Status status = objects_->PutIfAbsent(name, changes);
+  if (status.ok()) log_bytes_ += BytesOnDisk(static_cast<int64_t>(changes.size()));
+  if (status.code() != ErrorCode::kAlreadyExists) return status;
+  ASSIGN_OR_RETURN(const std::string there, objects_->Get(name));
+  if (there == changes) return {};
+  const Status lost(ErrorCode::kCorrupted, fmt::format("object {} is not the change that the meta store has under this number: the "
+                                                       "meta store is lost or an older one and has to be recovered",
+                                                       name));
+  if (on_lost_) on_lost_(lost);
+  return on_lost_ ? Status(ErrorCode::kServiceUnavailable, lost.message() + "; retry") : lost;
+}
+
+Status CopiedSequence::Settle() {
+  MutexLock lock(mutex_);
+  return in_doubt_ ? CatchUp() : Status();
 }
 
 std::vector<MetaOp> CopiedSequence::Copied(const std::vector<MetaOp>& ops) const {
@@ -147,7 +112,7 @@ Result<Revision> CopiedSequence::Commit(std::vector<Compare> compares, std::vect
       in_doubt_ = true;
       // Not acknowledged before the copy is safe. If it fails the change stands: whoever asked may ask again, and finds
       // it. No later change is made before the copy is.
-      RETURN_IF_ERROR(Copy(sequence_, Copied(ops)).WithContext("the change is made, but its copy in the object store failed"));
+      RETURN_IF_ERROR(Copy(sequence_, EncodeChanges(Copied(ops))).WithContext("the change is made, but its copy in the object store failed"));
       in_doubt_ = false;
       SnapshotIfWorthIt(*revision);
       return revision;
@@ -163,7 +128,7 @@ Result<Revision> CopiedSequence::Commit(std::vector<Compare> compares, std::vect
 Result<Revision> CopiedSequence::TryCommit(std::vector<Compare> compares, const std::vector<MetaOp>& ops) {
   compares.push_back(Compare::Unchanged(std::string(keys_.sequence_key), sequence_revision_));
   std::vector<MetaOp> with_sequence = ops;
-  with_sequence.push_back(MetaOp::Put(std::string(keys_.sequence_key), SequenceValue(sequence_ + 1, Copied(ops))));
+  with_sequence.push_back(MetaOp::Put(std::string(keys_.sequence_key), Encode(Sequence{sequence_ + 1, EncodeChanges(Copied(ops))})));
   ASSIGN_OR_RETURN(const Revision revision, store_->Commit(compares, with_sequence));
   ++sequence_;
   sequence_revision_ = revision;
@@ -187,16 +152,16 @@ Status CopiedSequence::Snapshot(Revision revision) {
     if (kv.key != keys_.sequence_key) puts.push_back(MetaOp::Put(std::move(kv.key), std::move(kv.value)));
   }
   const std::string bytes = EncodeChanges(puts);
-  const std::string name = Numbered(keys_.snapshot_prefix, sequence_);
+  const std::string name = CopyName(keys_.snapshot_prefix, sequence_);
   RETURN_IF_ERROR(objects_->Put(name, bytes));
   snapshot_bytes_ = BytesOnDisk(static_cast<int64_t>(bytes.size()));
   log_bytes_ = 0;
-  for (const std::string_view prefix : {keys_.snapshot_prefix, keys_.log_prefix}) {
-    ASSIGN_OR_RETURN(const std::vector<ObjectInfo> objects, objects_->List(std::string(prefix)));
-    for (const ObjectInfo& object : objects) {
-      const auto number = IdInKey(object.name);
-      if (!number || *number > sequence_ || object.name == name) continue;
-      RETURN_IF_ERROR(objects_->Delete(object.name));
+  ASSIGN_OR_RETURN(const Copies copies, ListCopies(objects_, keys_));
+  for (const auto* listed : {&copies.snapshots, &copies.changes}) {
+    for (const ObjectInfo& object : *listed) {
+      if (*IdInKey(object.name) > sequence_ || object.name == name) continue;
+      ASSIGN_OR_RETURN(const bool keep, IsFence(objects_, keys_, object));
+      if (!keep) RETURN_IF_ERROR(objects_->Delete(object.name));
     }
   }
   return {};

@@ -6,8 +6,7 @@
 // "catalog/snapshot/<sequence>", and the copies up to it are deleted. A new leader, and one whose last change has an
 // unknown fate, first copies what the meta store has and the object store lacks.
 //
-// A meta store that lacks what the object store has copies of was lost, or is an older one: Recover() brings it up to
-// them before anybody reads it.
+// A meta store that lacks what the object store has copies of was lost, or is an older one: recovery.h.
 #pragma once
 
 #include <functional>
@@ -15,38 +14,32 @@
 
 #include "base/mutex.h"
 #include "catalog/catalog.h"
-#include "meta/keys.h"
-#include "storage/object_store.h"
+#include "catalog/copies.h"
 
 namespace saker {
-
-// A family of keys with a sequence, and where its copies are. Changes of one family wait for each other, families don't.
-struct CopiedKeys {
-  std::string_view prefix;         // of the keys
-  std::string_view sequence_key;   // its value is the number and the changes it stands for
-  std::string_view log_prefix;     // of objects: a change each
-  std::string_view snapshot_prefix;
-};
-inline constexpr CopiedKeys kCatalogKeys{kCatalogPrefix, kCatalogSequenceKey, "catalog/log/", "catalog/snapshot/"};
-inline constexpr CopiedKeys kSegmentKeys{kSegmentPrefix, kSegmentSequenceKey, "catalog/segment-log/",
-                                         "catalog/segment-snapshot/"};
 
 // The sequence of one family, and its copies: shared by all writers of a process. Thread-safe.
 class CopiedSequence {
  public:
-  CopiedSequence(MetaStore* store, ObjectStore* objects, const CopiedKeys& keys) : keys_(keys), store_(store), objects_(objects) {}
+  // `on_lost` is told when the copies and the meta store turn out not to belong together; short, from any thread.
+  // `listed`: which copies there are, for the first Start, if that is known already.
+  CopiedSequence(MetaStore* store, ObjectStore* objects, const CopiedKeys& keys, std::function<void(const Status&)> on_lost = {},
+                 std::optional<Copies> listed = std::nullopt)
+      : keys_(keys), store_(store), objects_(objects), on_lost_(std::move(on_lost)), listed_(std::move(listed)) {}
 
   // Reads the sequence, and copies its last change to the object store if it isn't there. kCorrupted if the object store
-  // knows later changes than the meta store: see Recover(). Before the first Commit; again does no harm.
+  // knows later changes than the meta store: see recovery.h. Before the first Commit; again does no harm.
   Status Start();
   // Ops on the family's keys, which are copied, and on others, which are not. kConflict: one of the compares does not hold.
   Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops);
+  // All changes that were made are copied: what rests on them may be deleted for good.
+  Status Settle();
   MetaStore* store() const { return store_; }
 
  private:
   Status CatchUp() REQUIRES(mutex_);
   Result<Revision> TryCommit(std::vector<Compare> compares, const std::vector<MetaOp>& ops) REQUIRES(mutex_);
-  Status Copy(int64_t sequence, const std::vector<MetaOp>& ops) REQUIRES(mutex_);
+  Status Copy(int64_t sequence, const std::string& changes) REQUIRES(mutex_);
   Status CheckNotBehind() REQUIRES(mutex_);
   std::vector<MetaOp> Copied(const std::vector<MetaOp>& ops) const;
   void SnapshotIfWorthIt(Revision revision) REQUIRES(mutex_);
@@ -55,7 +48,9 @@ class CopiedSequence {
   const CopiedKeys keys_;
   MetaStore* const store_;
   ObjectStore* const objects_;
+  const std::function<void(const Status&)> on_lost_;
   Mutex mutex_;
+  std::optional<Copies> listed_ GUARDED_BY(mutex_);
   int64_t sequence_ GUARDED_BY(mutex_) = 0;
   Revision sequence_revision_ GUARDED_BY(mutex_) = 0;  // of its key; 0: there is none yet
   bool in_doubt_ GUARDED_BY(mutex_) = true;            // what the sequence is, or whether its change is copied
@@ -97,17 +92,5 @@ class CatalogWriter {
   const std::shared_ptr<CopiedSequence> sequence_;
   const Fence fence_;
 };
-
-// Brings a meta store that was lost, or is older than the object store's copies, up to them: all keys of both families.
-// Ids go on far above all that may have been handed out. Nothing happens if the store lacks nothing. Nobody may read or
-// write the store meanwhile in this process; another process that recovers it at the same time does the same, and the
-// last step is one of them's alone. A crash in between leaves a store that is still behind.
-//
-// Returns how many keys were written; kCorrupted if a copy is damaged or missing (the message names it).
-Result<int64_t> Recover(MetaStore* store, ObjectStore* objects);
-
-// The changes of one sequence number, as they are stored.
-std::string EncodeChanges(const std::vector<MetaOp>& ops);
-Result<std::vector<MetaOp>> DecodeChanges(std::string_view bytes);
 
 }  // namespace saker

@@ -1,12 +1,11 @@
-// Bringing a lost or older meta store up to the object store's copies. protocol.md, rule 15.
+#include "catalog/recovery.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+#include <charconv>
 
-#include "base/bytes.h"
 #include "base/log.h"
-#include "catalog/catalog_writer.h"
 
 namespace saker {
 namespace {
@@ -16,72 +15,11 @@ constexpr int64_t kBytesPerStep = 1 << 20;
 // Ids are handed out in blocks to rows as well as to segments: what was handed out last is not known, but it is less than
 // this above the highest id that is.
 constexpr int64_t kIdGap = int64_t{1} << 40;
+constexpr std::string_view kGenerationPrefix = "catalog/generation/";
+constexpr const char* kClusterIdObject = "cluster/id";
+constexpr std::chrono::seconds kRegisterAgain{30};  // until a session that was taken over must have been renewed
 
 using Keys = std::map<std::string, std::string>;
-
-// What the copies of a family add up to.
-struct CopiedState {
-  int64_t sequence = 0;
-  std::string last;  // the last change, as copied; empty if a snapshot has it
-  Keys keys;
-};
-
-void Apply(const std::vector<MetaOp>& ops, Keys& keys) {
-  for (const MetaOp& op : ops) {
-    switch (op.kind) {
-      case MetaOp::Kind::kPut:
-        keys[op.key] = op.value;
-        break;
-      case MetaOp::Kind::kDelete:
-        keys.erase(op.key);
-        break;
-      case MetaOp::Kind::kDeletePrefix:
-        std::erase_if(keys, [&](const auto& entry) { return entry.first.starts_with(op.key); });
-        break;
-    }
-  }
-}
-
-Result<CopiedState> ReadCopies(ObjectStore* objects, const CopiedKeys& family) {
-  CopiedState state;
-  const auto apply = [&](const std::string& name) -> Status {
-    ASSIGN_OR_RETURN(state.last, objects->Get(name));
-    auto ops = DecodeChanges(state.last);
-    if (!ops.ok()) return {ErrorCode::kCorrupted, fmt::format("object {}: {}", name, ops.status().message())};
-    Apply(*ops, state.keys);
-    return {};
-  };
-  ASSIGN_OR_RETURN(const std::vector<ObjectInfo> snapshots, objects->List(std::string(family.snapshot_prefix)));
-  if (!snapshots.empty()) {
-    const auto number = IdInKey(snapshots.back().name);
-    if (!number) return Status(ErrorCode::kCorrupted, fmt::format("object {} is no snapshot", snapshots.back().name));
-    RETURN_IF_ERROR(apply(snapshots.back().name));
-    state.sequence = *number;
-    state.last.clear();
-  }
-  ASSIGN_OR_RETURN(const std::vector<ObjectInfo> changes, objects->List(std::string(family.log_prefix)));
-  for (const ObjectInfo& change : changes) {
-    const auto number = IdInKey(change.name);
-    if (!number || *number <= state.sequence) continue;  // in the snapshot
-    if (*number != state.sequence + 1) {
-      return Status(ErrorCode::kCorrupted, fmt::format("the copy of change {} is missing: after {}{:020} comes {}", state.sequence + 1,
-                                                       family.log_prefix, state.sequence, change.name));
-    }
-    RETURN_IF_ERROR(apply(change.name));
-    state.sequence = *number;
-  }
-  return state;
-}
-
-// The last change there is a copy of, by the objects' names alone.
-Result<int64_t> CopiedUpTo(ObjectStore* objects, const CopiedKeys& family) {
-  int64_t last = 0;
-  for (const std::string_view prefix : {family.snapshot_prefix, family.log_prefix}) {
-    ASSIGN_OR_RETURN(const std::vector<ObjectInfo> copies, objects->List(std::string(prefix)));
-    for (const ObjectInfo& copy : copies) last = std::max(last, IdInKey(copy.name).value_or(0));
-  }
-  return last;
-}
 
 struct Present {
   int64_t sequence = 0;
@@ -93,15 +31,12 @@ Result<Present> ReadSequence(MetaStore* store, const CopiedKeys& family) {
   Present present;
   const std::string key(family.sequence_key);
   present.unchanged = Compare::Absent(key);
-  const auto sequence = store->Get(key);
-  if (sequence.ok()) {
-    ByteReader in(sequence->value);
-    present.sequence = in.Get<int64_t>();
-    if (!in.ok()) return Status(ErrorCode::kCorrupted, fmt::format("meta store key {} is damaged", key));
-    present.unchanged = Compare::Unchanged(key, sequence->mod_revision);
-  } else if (sequence.status().code() != ErrorCode::kIoKeyNotFound) {
-    return sequence.status();
-  }
+  const auto kv = store->Get(key);
+  if (kv.status().code() == ErrorCode::kIoKeyNotFound) return present;
+  RETURN_IF_ERROR(kv.status());
+  ASSIGN_OR_RETURN(const Sequence sequence, DecodeSequence(key, kv->value));
+  present.sequence = sequence.number;
+  present.unchanged = Compare::Unchanged(key, kv->mod_revision);
   return present;
 }
 
@@ -125,17 +60,7 @@ std::vector<MetaOp> Difference(const Keys& from, const Keys& to) {
   return ops;
 }
 
-std::string SequenceValue(const CopiedState& state) {
-  std::string bytes;
-  ByteWriter out(bytes);
-  out.Put(state.sequence);
-  out.PutRaw(state.last.empty() ? EncodeChanges({}) : state.last);
-  return bytes;
-}
-
-// All transactions compare the sequence, which the last one raises: a recovery that lags behind another one, or behind
-// a change made since, can write nothing any more.
-Status WriteAll(MetaStore* store, const Present& present, const std::vector<MetaOp>& ops, const MetaOp& sequence) {
+Status WriteInSteps(MetaStore* store, const std::vector<Compare>& compares, const std::vector<MetaOp>& ops) {
   for (size_t at = 0; at < ops.size();) {
     std::vector<MetaOp> step;
     int64_t bytes = 0;
@@ -145,9 +70,9 @@ Status WriteAll(MetaStore* store, const Present& present, const std::vector<Meta
       bytes += size;
       step.push_back(ops[at++]);
     }
-    RETURN_IF_ERROR(store->Commit({present.unchanged}, step).status());
+    RETURN_IF_ERROR(store->Commit(compares, step).status());
   }
-  return store->Commit({present.unchanged}, {sequence}).status();
+  return {};
 }
 
 // The number in a key or at its end, if it has one.
@@ -159,9 +84,11 @@ int64_t HighestId(const Keys& keys) {
   return highest;
 }
 
-Status RaiseIds(MetaStore* store, int64_t above) {
+// A multiple of the gap above all ids that may have been handed out.
+int64_t FirstFreeId(int64_t highest) { return (highest / kIdGap + 1) * kIdGap; }
+
+Status RaiseIds(MetaStore* store, int64_t next) {
   const std::string key(kNextIdKey);
-  const int64_t next = (above / kIdGap + 1) * kIdGap;
   const auto present = store->Get(key);
   if (!present.ok() && present.status().code() != ErrorCode::kIoKeyNotFound) return present.status();
   if (present.ok() && present->value.size() >= std::to_string(next).size() && std::stoll(present->value) >= next) return {};
@@ -169,32 +96,173 @@ Status RaiseIds(MetaStore* store, int64_t above) {
   return store->Commit({unchanged}, {MetaOp::Put(key, std::to_string(next))}).status();
 }
 
-// Of one family. Where nothing is missing, as a rule, no copy is read.
-Result<int64_t> RecoverFamily(MetaStore* store, ObjectStore* objects, const CopiedKeys& family) {
-  // The copies first: a store that is ahead of them is one that is being written.
-  ASSIGN_OR_RETURN(const int64_t copied_up_to, CopiedUpTo(objects, family));
+// All transactions compare the sequence, which the last one raises: until then the store is behind.
+Result<int64_t> BringUp(MetaStore* store, const CopiedKeys& family, const CopiedState& copied) {
   ASSIGN_OR_RETURN(Present present, ReadSequence(store, family));
-  if (copied_up_to <= present.sequence) return 0;
+  RETURN_IF_ERROR(ReadKeys(store, family, present));
+  const std::vector<MetaOp> ops = Difference(present.keys, copied.keys);
+  RETURN_IF_ERROR(WriteInSteps(store, {present.unchanged}, ops));
+  const Sequence sequence{copied.sequence, copied.last.empty() ? EncodeChanges({}) : copied.last};
+  const auto last = MetaOp::Put(std::string(family.sequence_key), Encode(sequence));
+  RETURN_IF_ERROR(store->Commit({present.unchanged}, {last}).status());
+  return static_cast<int64_t>(ops.size());
+}
+
+// Of one family. Where nothing is missing, as a rule, no copy is read.
+Result<int64_t> RecoverFamily(MetaStore* store, ObjectStore* objects, const CopiedKeys& family, Copies& copies) {
+  // The copies first: a store that is ahead of them is one that is being written.
+  ASSIGN_OR_RETURN(copies, ListCopies(objects, family));
+  ASSIGN_OR_RETURN(Present present, ReadSequence(store, family));
+  if (copies.up_to <= present.sequence) return 0;
   ASSIGN_OR_RETURN(const CopiedState copied, ReadCopies(objects, family));
   RETURN_IF_ERROR(ReadKeys(store, family, present));
-  RETURN_IF_ERROR(RaiseIds(store, std::max(HighestId(copied.keys), HighestId(present.keys))));
-  const std::vector<MetaOp> ops = Difference(present.keys, copied.keys);
-  const auto sequence = MetaOp::Put(std::string(family.sequence_key), SequenceValue(copied));
-  const Status written = WriteAll(store, present, ops, sequence);
-  if (written.code() == ErrorCode::kConflict) return RecoverFamily(store, objects, family);  // another process was faster
-  RETURN_IF_ERROR(written);
+  RETURN_IF_ERROR(RaiseIds(store, FirstFreeId(std::max(HighestId(copied.keys), HighestId(present.keys)))));
+  ASSIGN_OR_RETURN(const int64_t written, BringUp(store, family, copied));
   LogWarn("the meta store had {} keys up to change {} of {}: {} keys were recovered from the object store's copies", family.prefix,
-          present.sequence, copied.sequence, ops.size());
-  return static_cast<int64_t>(ops.size());
+          present.sequence, copied.sequence, written);
+  return written;
+}
+
+// ---- generations
+
+struct Allotment {
+  int64_t generation = 0;
+  int64_t first_id = 0;  // ids of this generation begin here; 0: nothing was ever there
+};
+
+Result<Allotment> NewestAllotment(ObjectStore* objects) {
+  ASSIGN_OR_RETURN(const std::vector<ObjectInfo> begun, objects->List(std::string(kGenerationPrefix)));
+  Allotment newest;
+  for (const ObjectInfo& object : begun) {
+    if (const auto number = IdInKey(object.name)) newest.generation = std::max(newest.generation, *number);
+  }
+  if (newest.generation == 0) return newest;
+  const std::string name = CopyName(kGenerationPrefix, newest.generation);
+  ASSIGN_OR_RETURN(const std::string text, objects->Get(name));
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), newest.first_id);
+  if (error == std::errc() && end == text.data() + text.size() && newest.first_id >= 0) return newest;
+  return Status(ErrorCode::kCorrupted, fmt::format("object {} is no id: \"{}\"", name, text));
+}
+
+// Each generation's ids lie above those of all before, so that none of two that overlap gives out the other's.
+Result<Allotment> Allot(ObjectStore* objects, int64_t above, int64_t highest_id) {
+  for (;;) {
+    ASSIGN_OR_RETURN(const Allotment newest, NewestAllotment(objects));
+    Allotment mine{std::max(newest.generation, above) + 1, 0};
+    const bool first = newest.generation == 0 && above == 0 && highest_id == 0;
+    if (!first) mine.first_id = FirstFreeId(std::max(newest.first_id, highest_id));
+    const Status put = objects->PutIfAbsent(CopyName(kGenerationPrefix, mine.generation), std::to_string(mine.first_id));
+    if (put.ok()) return mine;
+    if (put.code() != ErrorCode::kAlreadyExists) return put;
+  }
+}
+
+// From here on no earlier generation can acknowledge a change: what it may have copied last is added to `state`.
+Status Fence(ObjectStore* objects, const CopiedKeys& family, int64_t generation, CopiedState& state) {
+  for (;;) {
+    const std::string name = CopyName(family.log_prefix, state.sequence + 1);
+    const Status put = objects->PutIfAbsent(name, FenceOf(family, generation));
+    if (!put.ok() && put.code() != ErrorCode::kAlreadyExists) return put;
+    ASSIGN_OR_RETURN(std::string there, objects->Get(name));
+    const auto by = FencedBy(family, there);
+    if (by && *by > generation) {
+      return {ErrorCode::kSuperseded, fmt::format("generation {} of the metadata was begun after {}", *by, generation)};
+    }
+    RETURN_IF_ERROR(ApplyCopy(name, std::move(there), state));
+    ++state.sequence;
+    if (by == generation) return {};
+  }
+}
+
+// A placement is the route of reads: it must not name what is no more, or was never acknowledged.
+bool MayBeKept(const Placement& placement, const Keys& catalog, const Keys& segments) {
+  if (!catalog.contains(CollectionKey(placement.collection))) return false;
+  return std::all_of(placement.segments.begin(), placement.segments.end(), [&](const SegmentPlacement& placed) {
+    return segments.contains(SegmentKey(placement.collection, placed.segment));
+  });
+}
+
+Status TakeOver(MetaStore* store, const LastKnown& known, const Keys& catalog, const Keys& segments) {
+  std::vector<MetaOp> ops;
+  for (const Placement& placement : known.placements) {
+    if (MayBeKept(placement, catalog, segments)) ops.push_back(MetaOp::Put(PlacementKey(placement.collection), Encode(placement)));
+  }
+  for (const ChannelAssignment& channel : known.channels) ops.push_back(MetaOp::Put(ChannelKey(channel.channel), Encode(channel)));
+  RETURN_IF_ERROR(WriteInSteps(store, {}, ops));
+  if (known.sessions.empty()) return {};
+  ASSIGN_OR_RETURN(const LeaseId lease, store->Grant(kRegisterAgain));
+  ops.clear();
+  for (const SessionInfo& session : known.sessions) {
+    ops.push_back(MetaOp::Put(SessionKey(session.role, session.node), Encode(session), lease));
+  }
+  return WriteInSteps(store, {}, ops);
+}
+
+// The object store says which cluster this is; it says nothing before the first start.
+Result<std::string> ClusterOf(ObjectStore* objects) {
+  auto id = objects->Get(kClusterIdObject);
+  return id.status().code() == ErrorCode::kIoKeyNotFound ? Result<std::string>(std::string()) : id;
 }
 
 }  // namespace
 
-Result<int64_t> Recover(MetaStore* store, ObjectStore* objects) {
+Result<Recovered> Recover(MetaStore* store, ObjectStore* objects) {
+  Recovered recovered;
   // Segments first: while the catalog is behind, nobody takes the store for whole.
-  ASSIGN_OR_RETURN(const int64_t segments, RecoverFamily(store, objects, kSegmentKeys));
-  ASSIGN_OR_RETURN(const int64_t catalog, RecoverFamily(store, objects, kCatalogKeys));
-  return segments + catalog;
+  ASSIGN_OR_RETURN(const int64_t segments, RecoverFamily(store, objects, kSegmentKeys, recovered.segments));
+  ASSIGN_OR_RETURN(const int64_t catalog, RecoverFamily(store, objects, kCatalogKeys, recovered.catalog));
+  recovered.keys_written = segments + catalog;
+  return recovered;
+}
+
+Status CheckUpToCopies(MetaStore* store, ObjectStore* objects) {
+  ASSIGN_OR_RETURN(const std::string cluster, ClusterOf(objects));
+  const auto known = store->Get(std::string(kClusterIdKey));
+  if (!known.ok() && known.status().code() != ErrorCode::kIoKeyNotFound) return known.status();
+  if (known.ok() && !cluster.empty() && known->value != cluster) {
+    return {ErrorCode::kCrossClusterRouting,
+            fmt::format("the meta store belongs to cluster {}, the object store to cluster {}: the settings name stores of different "
+                        "clusters; correct them",
+                        known->value, cluster)};
+  }
+  for (const CopiedKeys& family : {kCatalogKeys, kSegmentKeys}) {
+    // The copies first: a store that is ahead of them is one that is being written.
+    ASSIGN_OR_RETURN(const Copies copies, ListCopies(objects, family));
+    ASSIGN_OR_RETURN(const Present present, ReadSequence(store, family));
+    if (copies.up_to <= present.sequence) continue;
+    return {ErrorCode::kCorrupted, fmt::format("the meta store has {} keys up to change {}, the object store has copies up to {}",
+                                               family.prefix, present.sequence, copies.up_to)};
+  }
+  return {};
+}
+
+Result<int64_t> NewestGeneration(ObjectStore* objects) {
+  ASSIGN_OR_RETURN(const Allotment newest, NewestAllotment(objects));
+  return newest.generation;
+}
+
+Result<int64_t> FillGeneration(const std::function<MetaStore*(int64_t generation)>& under, int64_t above, ObjectStore* objects,
+                               const LastKnown& known) {
+  ASSIGN_OR_RETURN(CopiedState segments, ReadCopies(objects, kSegmentKeys));
+  ASSIGN_OR_RETURN(CopiedState catalog, ReadCopies(objects, kCatalogKeys));
+  ASSIGN_OR_RETURN(const std::string cluster, ClusterOf(objects));
+  const int64_t highest_id = std::max(HighestId(segments.keys), HighestId(catalog.keys));
+  ASSIGN_OR_RETURN(const Allotment mine, Allot(objects, above, highest_id));
+  MetaStore* const store = under(mine.generation);
+  if (mine.first_id > 0) {
+    RETURN_IF_ERROR(Fence(objects, kSegmentKeys, mine.generation, segments));
+    RETURN_IF_ERROR(Fence(objects, kCatalogKeys, mine.generation, catalog));
+    RETURN_IF_ERROR(RaiseIds(store, mine.first_id));
+    RETURN_IF_ERROR(BringUp(store, kSegmentKeys, segments).status());
+    RETURN_IF_ERROR(BringUp(store, kCatalogKeys, catalog).status());
+  }
+  if (!cluster.empty()) {
+    RETURN_IF_ERROR(store->Commit({}, {MetaOp::Put(std::string(kClusterIdKey), cluster)}).status());
+  }
+  RETURN_IF_ERROR(TakeOver(store, known, catalog.keys, segments.keys));
+  LogWarn("generation {} of the metadata has {} catalog keys up to change {}, {} segments up to change {}, {} placements known before",
+          mine.generation, catalog.keys.size(), catalog.sequence, segments.keys.size(), segments.sequence, known.placements.size());
+  return mine.generation;
 }
 
 }  // namespace saker

@@ -123,7 +123,10 @@ void DataCoordRole::CollectGarbage(CollectionId id) {
       continue;
     }
     if (HasFiles(*segment)) {
-      if (const Status deleted = DeleteObjects(*segment); !deleted.ok()) {
+      // That nothing needs them may be a change that is not copied yet, and would be lost with the meta store.
+      Status deleted = deps_.segments->Settle();
+      if (deleted.ok()) deleted = DeleteObjects(*segment);
+      if (!deleted.ok()) {
         LogWarn("segment {}: its files can't be deleted, the next try is in a second: {}", segment->id.value, deleted.ToString());
         dirty_.AddAfter(id, kRetry);
         continue;

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/log.h"
+#include "meta/generation_store.h"
 
 namespace saker {
 namespace {
@@ -44,6 +45,7 @@ void DataNodeRole::CoordinatorChanged() {
 }
 
 std::chrono::milliseconds DataNodeRole::Reconcile() {
+  FollowGeneration();
   ReconcileChannels();
   ForgetDropped();
   SealRequested();
@@ -296,16 +298,36 @@ Timestamp DataNodeRole::CommittedDeletesUntil(const ShardKey& key) const {
   return until;
 }
 
-// The outputs of compactions are left out: their inputs are in the route until they are.
+// After the meta store was lost placements may be older than the last one seen here, by which growing copies were let go:
+// reads wait until what they held is served again.
+void DataNodeRole::FollowGeneration() {
+  const int64_t now = GenerationOf(deps_.catalog->revision());
+  if (now == generation_) return;
+  for (size_t i = 0; i < channels_.size(); ++i) {
+    if (channels_[i]->epoch > 0) AwaitUnserved(static_cast<ChannelId>(i));
+  }
+  generation_ = now;
+}
+
 void DataNodeRole::AwaitUnserved(ChannelId channel) {
   for (const auto& segment : deps_.catalog->AllSegments()) {
-    if (segment->channel != channel || !segment->IsLiveRows() || !segment->compacted_from.empty()) continue;
-    if (!IsAwaited(segment->collection, segment->id)) continue;
+    if (segment->channel != channel || !segment->IsLiveRows() || !IsAwaited(segment->collection, segment->id)) continue;
     const auto placement = deps_.catalog->FindPlacement(segment->collection);
-    if (placement != nullptr && placement->Serves(segment->id)) continue;
+    const auto shard = FindShard({segment->collection, channel});
+    if (IsRead(segment->id, placement.get(), shard.get())) continue;
     MutexLock lock(shards_mutex_);
     awaited_[segment->collection].insert(segment->id);
   }
+}
+
+// By the route, from its growing copy, or, of a compaction's output that is not in the route yet, from all its inputs.
+bool DataNodeRole::IsRead(SegmentId segment, const Placement* placement, const Shard* shard) const {
+  if (placement != nullptr && placement->Serves(segment)) return true;
+  if (shard != nullptr && shard->Find(segment) != nullptr) return true;
+  const auto meta = deps_.catalog->FindSegment(segment);
+  if (meta == nullptr || meta->compacted_from.empty()) return false;
+  return std::all_of(meta->compacted_from.begin(), meta->compacted_from.end(),
+                     [&](SegmentId input) { return IsRead(input, placement, shard); });
 }
 
 bool DataNodeRole::IsAwaited(CollectionId id, SegmentId segment) const {

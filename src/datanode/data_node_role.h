@@ -120,6 +120,8 @@ class DataNodeRole : public DataNode {
   Status ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
   Timestamp CommittedDeletesUntil(const ShardKey& key) const;
   void AwaitUnserved(ChannelId channel);
+  bool IsRead(SegmentId segment, const Placement* placement, const Shard* shard) const;
+  void FollowGeneration();
   bool IsAwaited(CollectionId collection, SegmentId segment) const;
   void StepDown(ChannelId channel, const std::string& why);
   void WaitUntilApplied();
@@ -171,8 +173,8 @@ class DataNodeRole : public DataNode {
   mutable Mutex shards_mutex_;
   std::map<ShardKey, std::shared_ptr<Shard>> shards_ GUARDED_BY(shards_mutex_);
   std::unordered_map<CollectionId, int64_t> min_route_ GUARDED_BY(shards_mutex_);
-  // Segments that were committed, but served nowhere, when this node took their channel over: there is no growing copy
-  // any more, so reads have to wait for a route that has them.
+  // Segments that were committed, but served nowhere, when this node took their channel over, or the metadata began a new
+  // generation: there is no growing copy any more, so reads have to wait for a route that has them.
   std::map<CollectionId, std::set<SegmentId>> awaited_ GUARDED_BY(shards_mutex_);
 
   Mutex proofs_mutex_;
@@ -182,6 +184,7 @@ class DataNodeRole : public DataNode {
 
   // Used by the loop alone: channels that are to go to a successor, by epoch, and up to when their rows are to be flushed.
   std::map<ChannelId, std::pair<Epoch, Timestamp>> handing_over_;
+  std::atomic<int64_t> generation_{0};  // of the metadata, followed so far: routes of later ones have to wait
 
   int subscription_ = 0;
   Gate gate_;

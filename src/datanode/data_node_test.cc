@@ -172,12 +172,13 @@ struct ProcessOptions {
   DataNodeSettings settings = {};
   std::function<void(FaultyLog&)> log = {};
   bool start = true;
+  bool generations = false;
 };
 
 // A process with a datanode; another one on the same directory is the next.
 class Process {
  public:
-  explicit Process(const std::string& directory, ProcessOptions options = {}) : stores(directory), coord(&stores) {
+  explicit Process(const std::string& directory, ProcessOptions options = {}) : stores(directory, options.generations), coord(&stores) {
     FileLogSettings settings;
     settings.directory = directory + "/log";
     settings.channels = 2;
@@ -224,6 +225,8 @@ struct Write {
   int64_t version = 1;
   uint64_t batch_id = 0;
 };
+
+constexpr int64_t kLatestRoute = (int64_t{1} << kGenerationShift) - 1;  // of a store without generations
 
 struct Leg {
   std::vector<SegmentId> sealed = {};
@@ -368,7 +371,7 @@ class DataNodeTest : public testing::Test {
   Texts Everything(CollectionId collection = kModelCollection) {
     const std::vector<SegmentId> sealed = Committed(collection);
     const Timestamp ts = ReadPointNow();
-    Texts out = At(ts, {.sealed = sealed, .route = INT64_MAX, .collection = collection});
+    Texts out = At(ts, {.sealed = sealed, .route = kLatestRoute, .collection = collection});
     for (const SegmentId id : sealed) {
       const auto meta = stores().catalog->FindSegment(id);
       const auto segment = OpenSegment(stores().objects.get(), *meta);
@@ -654,6 +657,73 @@ TEST_F(DataNodeTest, TheGrowingCopyIsServedUntilTheSealedOneIs) {
   EXPECT_EQ(fetched.status().code(), ErrorCode::kStaleRoute);
 }
 
+class DataNodeGenerationsTest : public DataNodeTest {
+ protected:
+  DataNodeGenerationsTest() { options_.generations = true; }
+  // The meta store is lost, and brought back with this placement instead of the last one; its version.
+  int64_t NewGenerationWith(const std::vector<SegmentId>& served) {
+    Placement placement;
+    placement.collection = kModelCollection;
+    placement.loaded = true;
+    for (const SegmentId segment : served) placement.segments.push_back({segment, {kThisNode}, true});
+    stores().brought_back = {{PlacementKey(kModelCollection), Encode(placement)}};
+    stores().generations->Lose(Status(ErrorCode::kCorrupted, "for a test"));
+    EXPECT_TRUE(Eventually([&] { return stores().meta->CurrentRevision().ok(); }));
+    const auto kv = stores().meta->Get(PlacementKey(kModelCollection));
+    EXPECT_TRUE(kv.ok()) << kv.status().ToString();
+    return kv.ok() ? kv->mod_revision : 0;
+  }
+};
+
+// The route that came back is older than the one by which the growing copy was let go.
+TEST_F(DataNodeGenerationsTest, ReadsWaitForWhatALaterRouteServedBefore) {
+  Insert({{1, "a"}, {2, "b"}});
+  const int64_t before = stores().Place({});
+  Flush();
+  const std::vector<SegmentId> sealed = Committed();
+  ASSERT_EQ(sealed.size(), 1u);
+  stores().Place(sealed);
+  ASSERT_TRUE(Eventually([&] { return !QueryAt(ReadPointNow(), {.route = before}).ok(); }));
+  Insert({{3, "c"}});
+  const int64_t older = NewGenerationWith({});
+  ASSERT_GT(older, before);
+  // At no moment are the rows left out.
+  for (const auto until = MonotonicUs() + 300'000; MonotonicUs() < until;) {
+    EXPECT_EQ(QueryAt(ReadPointNow(), {.route = older}).status().code(), ErrorCode::kStaleRoute);
+  }
+  const int64_t route = stores().Place(sealed);
+  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = route}).ok(); }));
+  EXPECT_THAT(Now({.sealed = sealed, .route = route}), ElementsAre(Pair(3, "c")));
+  EXPECT_EQ(QueryAt(ReadPointNow(), {.route = older}).status().code(), ErrorCode::kStaleRoute);
+}
+
+TEST_F(DataNodeGenerationsTest, ReadsGoOnWhereTheSameRouteCameBack) {
+  Insert({{1, "a"}});
+  stores().Place({});
+  Flush();
+  const std::vector<SegmentId> sealed = Committed();
+  const int64_t last = stores().Place(sealed);
+  Insert({{2, "b"}});
+  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = last}).ok(); }));
+  const int64_t same = NewGenerationWith(sealed);
+  EXPECT_THAT(Now({.sealed = sealed, .route = last}), ElementsAre(Pair(2, "b"))) << "a proxy that has not seen the new one yet";
+  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = same}).ok(); }));
+  EXPECT_THAT(Now({.sealed = sealed, .route = same}), ElementsAre(Pair(2, "b")));
+  EXPECT_EQ(QueryAt(ReadPointNow(), {.sealed = sealed, .route = same + (int64_t{1} << kGenerationShift)}).status().code(),
+            ErrorCode::kStaleRoute)
+      << "of a generation that this node is yet to see";
+}
+
+// What is flushed but not served yet is read from its growing copy, whatever generation it is.
+TEST_F(DataNodeGenerationsTest, AGrowingCopyThatIsStillThereIsRead) {
+  Insert({{1, "a"}});
+  stores().Place({});
+  Flush();
+  const int64_t route = NewGenerationWith({});
+  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.route = route}).ok(); }));
+  EXPECT_THAT(Now({.route = route}), ElementsAre(Pair(1, "a")));
+}
+
 TEST_F(DataNodeTest, OfAnUnloadedCollectionNoCopyIsKept) {
   collection_.load = {};
   ++collection_.version;
@@ -672,15 +742,15 @@ TEST_F(DataNodeTest, CommittedRowsAreNotReplayed) {
   Delete({2});
   Kill();
   // The log still has all of it, but the first two are in a segment, which no route serves yet.
-  EXPECT_EQ(QueryAt(ReadPointNow(), {.route = INT64_MAX}).status().code(), ErrorCode::kStaleRoute);
-  EXPECT_THAT(Now({.sealed = Committed(), .route = INT64_MAX}), ElementsAre(Pair(3, "c")));
+  EXPECT_EQ(QueryAt(ReadPointNow(), {.route = kLatestRoute}).status().code(), ErrorCode::kStaleRoute);
+  EXPECT_THAT(Now({.sealed = Committed(), .route = kLatestRoute}), ElementsAre(Pair(3, "c")));
   EXPECT_THAT(Everything(), ElementsAre(Pair(3, "c")));
   // Dropped for a compaction's sake: its records bring nothing back.
   SegmentMeta dropped = *stores().catalog->FindSegment(Committed()[0]);
   dropped.state = SegmentState::kDropped;
   stores().Put(dropped);
   Restart();
-  EXPECT_THAT(Now({.route = INT64_MAX}), ElementsAre(Pair(3, "c")));
+  EXPECT_THAT(Now({.route = kLatestRoute}), ElementsAre(Pair(3, "c")));
 }
 
 TEST_F(DataNodeTest, DeletesOfSealedRowsAreStreamedAndFlushed) {
@@ -723,7 +793,7 @@ TEST_F(DataNodeTest, ASegmentWhoseRowsAreAllDeletedIsKnownAsDropped) {
     EXPECT_EQ(segment->deleted_rows, 1) << "statistics count them until a compaction";
   }
   Kill();
-  EXPECT_THAT(Now({.route = INT64_MAX}), IsEmpty());
+  EXPECT_THAT(Now({.route = kLatestRoute}), IsEmpty());
   EXPECT_THAT(Everything(), IsEmpty());
 }
 
@@ -835,7 +905,7 @@ TEST_F(DataNodeTest, TheLogIsCutOnlyUpToWhatIsStillNeeded) {
   EXPECT_TRUE(Eventually([&] { return coord().checkpoint(0) == needed; })) << coord().checkpoint(0) << " " << needed;
   EXPECT_EQ(*log().Begin(0), needed);
   Kill();
-  EXPECT_THAT(Now({.route = INT64_MAX, .collection = kSecondCollection}), ElementsAre(Pair(9, "held")));
+  EXPECT_THAT(Now({.route = kLatestRoute, .collection = kSecondCollection}), ElementsAre(Pair(9, "held")));
   EXPECT_EQ(Everything().size(), 121u);
 
   // A delete holds it too.
@@ -1154,7 +1224,7 @@ TEST_F(DataNodeTest, ADroppedCollectionsRowsAreForgotten) {
   ASSERT_TRUE(node().BarrierCollection(kModelCollection, {0}, 2, true, {}).ok());
   EXPECT_THAT(*node().GrowingSegments(kModelCollection), IsEmpty());
   EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}, .version = 2}).status().code(), ErrorCode::kCollectionNotFound);
-  EXPECT_THAT(Now({.route = INT64_MAX}), IsEmpty());
+  EXPECT_THAT(Now({.route = kLatestRoute}), IsEmpty());
   Kill();
   EXPECT_THAT(*node().GrowingSegments(CollectionId()), IsEmpty());
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "datanode/data_node_role.h"
+#include "meta/generation_store.h"
 
 namespace saker {
 namespace {
@@ -164,6 +165,9 @@ void DataNodeRole::Proved(ChannelId channel, int64_t begun_us) {
 }
 
 Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(const GrowingLeg& leg) const {
+  if (GenerationOf(leg.route_version) > generation_) {
+    return Status(ErrorCode::kStaleRoute, "the metadata has begun a new generation, which this node is yet to follow; retry");
+  }
   ASSIGN_OR_RETURN(const std::vector<Epoch> epochs, ServedEpochs(leg.channels));
   const CollectionPtr collection = deps_.catalog->GetCollection(leg.collection);
   std::vector<std::shared_ptr<GrowingSegment>> out;

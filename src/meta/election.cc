@@ -125,8 +125,8 @@ struct Election::State {
       MutexLock lock(mutex);
       if (seen == 0) return std::chrono::milliseconds(0);
       if (holder) {
-        // An earlier attempt of ours whose answer was lost.
-        const bool mine = lease != 0 && holder->lease == lease;
+        // An earlier attempt of ours whose answer was lost. A store that was lost may give a lease's number out again.
+        const bool mine = lease != 0 && holder->lease == lease && holder->value == candidate;
         const Revision won = holder->create_revision;
         lock.Unlock();
         if (!mine) return std::chrono::milliseconds(0);

@@ -8,6 +8,7 @@
 #include "meta/election.h"
 #include "meta/etcd_admin.h"
 #include "meta/etcd_fixture.h"
+#include "meta/generation_store.h"
 #include "meta/keys.h"
 #include "meta/session.h"
 #include "meta/watch.h"
@@ -340,6 +341,72 @@ TEST_F(EtcdFaults, LostDataIsNoticedAndNothingOfItShown) {
   const auto anew = OpenOk(SettingsOf(*server_, "faults"));
   EXPECT_EQ(anew->Get("k").status().code(), ErrorCode::kIoKeyNotFound)
       << "a store opened anew begins with what is there";
+}
+
+// Wiped again and again while somebody writes and somebody follows: what was saved comes back, in later generations, and no
+// view ever holds less.
+TEST_F(EtcdFaults, WipedDataComesBackAsANewGeneration) {
+  Begin();
+  Mutex mutex;
+  std::map<std::string, std::string> saved;
+  const auto open = [&](bool rebuilds) {
+    GenerationStoreSettings settings;
+    settings.open = [etcd = SettingsOf(*server_, "generations")] { return OpenEtcdStore(etcd); };
+    if (rebuilds) {
+      settings.rebuild = [&](const GenerationStoreSettings::Under& under, int64_t above) -> Result<int64_t> {
+        MutexLock lock(mutex);
+        for (const auto& [key, value] : saved) {
+          RETURN_IF_ERROR(under(above + 1)->Commit({}, {MetaOp::Put(key, value)}).status());
+        }
+        return above + 1;
+      };
+    }
+    return std::move(*GenerationStore::Open(settings));
+  };
+  const auto writer = open(true);
+  const auto follower = open(false);
+  ASSERT_TRUE(Eventually([&] { return writer->Ready().ok() && follower->Ready().ok(); }));
+  const auto save = [&](const std::string& key) {
+    ASSERT_TRUE(Eventually([&] { return writer->Commit({}, {MetaOp::Put(key, "v")}).ok(); })) << writer->Ready().message();
+    MutexLock lock(mutex);
+    saved[key] = "v";
+  };
+  for (int i = 0; i < 50; ++i) save("k/" + std::to_string(i));
+  std::atomic<size_t> held{0};
+  std::atomic<size_t> fewest{50};
+  const auto count = [&](int64_t change) {
+    held += static_cast<size_t>(change);
+    fewest = std::min(fewest.load(), held.load());
+  };
+  std::set<std::string> keys;
+  PrefixView view(
+      follower.get(), "k/", &pool_, &timer_,
+      [&](std::vector<KeyValue> kvs, Revision) {
+        for (const KeyValue& kv : kvs) keys.insert(kv.key);
+        held = keys.size();
+      },
+      [&](const std::vector<WatchEvent>& events, Revision) {
+        for (const WatchEvent& event : events) {
+          event.kind == WatchEvent::Kind::kPut ? (void)keys.insert(event.kv.key) : (void)keys.erase(event.kv.key);
+        }
+        count(static_cast<int64_t>(keys.size()) - static_cast<int64_t>(held.load()));
+      });
+  ASSERT_TRUE(view.Start().ok());
+  for (int round = 0; round < 3; ++round) {
+    const Revision before = *writer->CurrentRevision();
+    server_->Wipe();
+    EXPECT_EQ(InTime("commit", [&] { return writer->Commit({}, {MetaOp::Put("k/lost", "v")}).status(); }).code(),
+              ErrorCode::kServiceUnavailable);
+    server_->Start();
+    const Stopwatch since;
+    save("k/after" + std::to_string(round));
+    EXPECT_LT(since.elapsed_ms(), 10'000);
+    const Revision now = *writer->CurrentRevision();
+    EXPECT_EQ(GenerationOf(now), GenerationOf(before) + 1);
+    ASSERT_TRUE(view.WaitForRevision(now, In(seconds(20))).ok());
+    EXPECT_EQ(held, saved.size());
+  }
+  EXPECT_GE(fewest, 50u);
 }
 
 TEST_F(EtcdFaults, ARevisionThatWentBackIsNoticedByTheNextCall) {

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "meta/etcd_admin.h"
 #include "meta/etcd_fixture.h"
+#include "meta/generation_store.h"
 #include "meta/meta_store_contract.h"
 #include "meta/recipes_store.h"
 
@@ -66,6 +67,23 @@ MakeMetaStore MakerOn(const std::string& version) {
 
 INSTANTIATE_TEST_SUITE_P(Etcd, MetaStoreContract, testing::Values(MakerOn("3.4"), MakerOn("3.6")),
                          [](const auto& info) { return info.index == 0 ? "V34" : "V36"; });
+
+std::unique_ptr<MetaStore> GenerationsOnEtcd() {
+  EtcdServer* server = SharedEtcd("3.6");
+  if (server == nullptr) {
+    [] { GTEST_SKIP() << kEtcdMissing; }();
+    return nullptr;
+  }
+  GenerationStoreSettings settings;
+  settings.open = [etcd = SettingsOf(*server)] { return OpenEtcdStore(etcd); };
+  settings.rebuild = [](const GenerationStoreSettings::Under&, int64_t above) { return above + 1; };
+  auto store = std::move(*GenerationStore::Open(settings));
+  for (int i = 0; i < 2000 && !store->CurrentRevision().ok(); ++i) std::this_thread::sleep_for(milliseconds(5));
+  EXPECT_TRUE(store->Ready().ok()) << store->Ready().message();
+  return store;
+}
+
+INSTANTIATE_TEST_SUITE_P(Generations, MetaStoreContract, testing::Values(GenerationsOnEtcd), [](const auto&) { return "OnEtcd"; });
 
 class EtcdStoreOn : public testing::TestWithParam<std::string> {
  protected:

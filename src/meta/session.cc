@@ -86,7 +86,7 @@ struct Session::State {
   Status failure GUARDED_BY(mutex);  // of the last attempt to register
   LeaseId lease GUARDED_BY(mutex) = 0;
   Revision registered_at GUARDED_BY(mutex) = 0;
-  Revision gone_at GUARDED_BY(mutex) = 0;  // the last revision that deleted the key
+  Revision gone_at GUARDED_BY(mutex) = 0;  // up to here it is not, or not under our lease
 
   bool IsRegistered() const {
     MutexLock lock(mutex);
@@ -97,8 +97,11 @@ struct Session::State {
     {
       MutexLock lock(mutex);
       for (const WatchEvent& event : events) {
-        if (event.kv.key == key && (event.kind == WatchEvent::Kind::kDelete || IsAnothers(event.kv))) {
-          gone_at = event.kv.mod_revision;
+        if (event.kv.key != key) continue;
+        if (event.kind == WatchEvent::Kind::kDelete || IsAnothers(event.kv)) {
+          gone_at = std::max(gone_at, event.kv.mod_revision);
+        } else if (event.kv.lease != lease) {  // put by whoever brought the metadata back, under a lease that nobody renews
+          gone_at = std::max(gone_at, event.kv.mod_revision - 1);
         }
       }
       if (registered_at > gone_at) return;

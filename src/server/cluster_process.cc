@@ -8,8 +8,9 @@
 #include "base/clock_steps.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "meta/keys.h"
 #include "base/metrics.h"
+#include "meta/generation_store.h"
+#include "meta/keys.h"
 #include "meta/session.h"
 #include "proxy/store_health.h"
 #include "rest/v2.h"
@@ -32,6 +33,10 @@ constexpr std::chrono::milliseconds kLeadRetry{500};
 constexpr std::chrono::milliseconds kDrainPoll{50};
 constexpr std::chrono::milliseconds kHealthPatience{800};  // probes wait a second
 constexpr int64_t kTellClockStepUs = 3'600'000'000;        // for an hour
+// Lost metadata is brought back by who led, for it knows the most; the others leave it that much time to begin, and who
+// has begun that much to finish.
+constexpr std::chrono::seconds kLeaderFirst{3};
+constexpr std::chrono::seconds kFinish{15};
 
 bool MayPass(const Status& status) {
   return status.code() == ErrorCode::kServiceUnavailable || status.code() == ErrorCode::kDeadlineExceeded ||
@@ -62,6 +67,11 @@ struct ClusterProcess::State {
   State(const Config& settings, RoleNames names) : roles(std::move(names)), runtime(settings) {}
 
   Status Open(const Interrupted& interrupted);
+  GenerationStoreSettings Generations();
+  Result<int64_t> Rebuild(const GenerationStoreSettings::Under& under, int64_t above);
+  Status AwaitTurn(int64_t above);
+  bool Leads();
+  LastKnown Known();
   Status Join();
   void StartNodes(MethodTable* methods, HttpRoutes* rest);
   void Campaign();
@@ -118,6 +128,20 @@ struct ClusterProcess::State {
   std::unique_ptr<EtcdSnapshotSchedule> snapshots GUARDED_BY(mutex);  // where rootcoord leads
   bool stopping GUARDED_BY(mutex) = false;
   bool stopped = false;
+
+  GenerationStore* generations = nullptr;  // runtime.meta
+  Mutex known_mutex;
+  bool running GUARDED_BY(known_mutex) = false;  // catalog and elections are there
+  std::vector<SessionInfo> registered GUARDED_BY(known_mutex);
+  // Used by the store's own thread alone, which rebuilds.
+  struct Turn {
+    int64_t above = -1;
+    std::chrono::steady_clock::time_point since;
+    bool leads = false;
+    int64_t begun = 0;  // by another process
+    std::chrono::steady_clock::time_point begun_since;
+    int64_t tried = 0;  // begun by us, or before we tried
+  } turn;
 };
 
 // ---- health
@@ -219,15 +243,17 @@ Status ClusterProcess::State::Open(const Interrupted& interrupted) {
       if (interrupted(refused ? kRefusedRetry : kStoreRetry, why)) return {ErrorCode::kCancelled, "interrupted while " + why};
     }
   };
-  ASSIGN_OR_RETURN(runtime.meta, OpenEtcdStore(config.etcd));
   RETURN_IF_ERROR(WatchEtcd());
-  RETURN_IF_ERROR(until_there("etcd", [&] { return runtime.meta->CurrentRevision().status(); }));
   S3StoreSettings s3 = config.s3;
   if (s3.cache_directory.empty()) s3.cache_directory = config.data_dir + "/cache";
   RETURN_IF_ERROR(until_there("the object store", [&]() -> Status {
     ASSIGN_OR_RETURN(runtime.objects, OpenS3Store(s3));
     return {};
   }));
+  ASSIGN_OR_RETURN(auto store, GenerationStore::Open(Generations()));
+  generations = store.get();
+  runtime.meta = std::move(store);
+  RETURN_IF_ERROR(until_there("etcd", [&] { return runtime.meta->CurrentRevision().status(); }));
   if (Has("datanode")) {
     RETURN_IF_ERROR(until_there("Kafka", [&]() -> Status {
       ASSIGN_OR_RETURN(runtime.log, OpenKafkaLog(config.kafka));
@@ -239,7 +265,68 @@ Status ClusterProcess::State::Open(const Interrupted& interrupted) {
     return {};
   }));
   runtime.node = identity.node;
-  return until_there("the catalog", [&] { return runtime.OpenCatalog(); });
+  return until_there("the catalog", [&] { return runtime.OpenCatalog([this](const Status& why) { generations->Lose(why); }); });
+}
+
+// ---- lost metadata
+
+GenerationStoreSettings ClusterProcess::State::Generations() {
+  GenerationStoreSettings settings;
+  settings.open = [this] { return OpenEtcdStore(runtime.config.etcd); };
+  settings.check = [this](MetaStore* generation) { return CheckUpToCopies(generation, runtime.objects.get()); };
+  const bool coordinates = std::any_of(roles.begin(), roles.end(), [](const std::string& role) { return Coordinators().contains(role); });
+  if (coordinates) {
+    settings.rebuild = [this](const GenerationStoreSettings::Under& under, int64_t above) { return Rebuild(under, above); };
+  }
+  return settings;
+}
+
+Result<int64_t> ClusterProcess::State::Rebuild(const GenerationStoreSettings::Under& under, int64_t above) {
+  RETURN_IF_ERROR(AwaitTurn(above));
+  const Stopwatch watch;
+  auto filled = FillGeneration(under, above, runtime.objects.get(), Known());
+  if (filled.ok()) LogWarn("generation {} of the metadata was filled in {} ms", *filled, watch.elapsed_ms());
+  if (const auto newest = NewestGeneration(runtime.objects.get()); newest.ok()) turn.tried = std::max(turn.tried, *newest);
+  return filled;
+}
+
+// Any number of processes may rebuild at once, but each begins everything anew for all.
+Status ClusterProcess::State::AwaitTurn(int64_t above) {
+  const auto now = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(const int64_t newest, NewestGeneration(runtime.objects.get()));
+  if (turn.above != above) {
+    turn.above = above;
+    turn.since = now;
+    turn.leads = Leads();
+  }
+  if (newest > std::max(above, turn.tried)) {
+    if (newest != turn.begun) turn.begun_since = now;
+    turn.begun = newest;
+    if (now - turn.begun_since >= kFinish) return {};
+    return {ErrorCode::kServiceUnavailable, fmt::format("another process is bringing the metadata back, as generation {}", newest)};
+  }
+  const bool first_start = newest == 0 && above == 0;
+  if (first_start || turn.leads || now - turn.since >= kLeaderFirst) return {};
+  return {ErrorCode::kServiceUnavailable, "the metadata was lost, and is to be brought back by the process that led"};
+}
+
+// One process of all, whoever leads the other roles.
+bool ClusterProcess::State::Leads() {
+  MutexLock lock(known_mutex);
+  const auto root = elections.find("rootcoord");
+  return running && root != elections.end() && root->second->token() != 0;
+}
+
+LastKnown ClusterProcess::State::Known() {
+  LastKnown known;
+  MutexLock lock(known_mutex);
+  if (!running) return known;
+  for (const auto& collection : runtime.catalog->Collections("")) {
+    if (const auto placement = runtime.catalog->FindPlacement(collection->id)) known.placements.push_back(*placement);
+  }
+  known.channels = runtime.catalog->Channels();
+  known.sessions = registered;
+  return known;
 }
 
 std::string ClusterProcess::State::Advertised() const {
@@ -322,6 +409,8 @@ Status ClusterProcess::State::Join() {
   topology = std::make_unique<TopologyView>(runtime.meta.get(), runtime.pools.control.get(), runtime.pools.timer.get(),
                                             [this](const Topology& now) { OnTopology(now); });
   if (const Status read = topology->Start(); !read.ok()) LogWarn("the other processes are not known yet: {}", read.message());
+  MutexLock lock(known_mutex);
+  running = true;
   return {};
 }
 
@@ -451,6 +540,10 @@ void ClusterProcess::State::Follow(const std::string& role) {
 void ClusterProcess::State::OnTopology(const Topology& now) {
   remote->Update(now);
   peers->Update();
+  {
+    MutexLock lock(known_mutex);
+    registered = now.sessions;
+  }
   const auto moved = [&](const char* role) REQUIRES(mutex) {
     const auto it = now.leaders.find(role);
     return it != now.leaders.end() && leaders[role] != it->second;
@@ -527,6 +620,10 @@ void ClusterProcess::State::Stop() {
   if (std::exchange(stopped, true)) return;
   Drain();
   {
+    MutexLock lock(known_mutex);
+    running = false;
+  }
+  {
     MutexLock lock(mutex);
     stopping = true;
   }
@@ -560,6 +657,7 @@ void ClusterProcess::State::Stop() {
   }
   elections.clear();
   if (runtime.catalog) runtime.catalog->Stop();
+  runtime.meta.reset();  // its thread uses the object store, and what calls it loses the metadata
   runtime.catalog.reset();
 }
 
@@ -581,6 +679,7 @@ Result<std::unique_ptr<ClusterProcess>> ClusterProcess::Start(const Config& conf
 
 Status ClusterProcess::Health() const {
   std::vector<std::string> troubles = state_->Troubles();
+  if (const Status ready = state_->generations->Ready(); !ready.ok()) troubles.push_back(ready.message());
   for (const auto& session : state_->sessions) {
     if (const Status registered = session->Health(); !registered.ok()) {
       troubles.push_back(fmt::format("not registered as {} in etcd ({}): {}", session->info().role,

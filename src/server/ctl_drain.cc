@@ -8,8 +8,10 @@
 #include <set>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "meta/etcd_store.h"
+#include "meta/generation_store.h"
 #include "meta/keys.h"
 #include "transport/remote_peers.h"
 #include "transport/topology.h"
@@ -19,6 +21,8 @@ namespace {
 
 constexpr const char* kUsage = "usage: saker ctl drain NODE [--undo] [--timeout SECONDS]   (NODE: a node's id or HOST:PORT)";
 constexpr std::chrono::seconds kTopologyWait{10};
+constexpr std::chrono::milliseconds kMetadataWait{10'000};
+constexpr std::chrono::milliseconds kMetadataPoll{20};
 
 // A coordinator as far as draining goes; null: it is away.
 struct Coordinator {
@@ -142,7 +146,12 @@ Status DrainAndWait(const DrainArguments& arguments, const std::vector<SessionIn
 namespace {
 
 Status Run(const Config& config, const DrainArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<MetaStore> meta, OpenEtcdStore(config.etcd));
+  GenerationStoreSettings settings;
+  settings.open = [&config] { return OpenEtcdStore(config.etcd); };
+  ASSIGN_OR_RETURN(const std::unique_ptr<GenerationStore> meta, GenerationStore::Open(std::move(settings)));
+  for (const Stopwatch watch; !meta->Ready().ok() && watch.elapsed_ms() < kMetadataWait.count();) {
+    std::this_thread::sleep_for(kMetadataPoll);
+  }
   ASSIGN_OR_RETURN(const KeyValue cluster, meta->Get(std::string(kClusterIdKey)));
   ThreadPool pool("ctl", 2);
   Timer timer(&pool);

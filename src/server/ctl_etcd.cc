@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "meta/etcd_health.h"
+#include "meta/generation_store.h"
 #include "meta/keys.h"
 #include "server/etcd_snapshots.h"
 
@@ -76,13 +77,22 @@ void PrintMember(const EtcdMemberStatus& m, const std::vector<EtcdMember>& list)
   for (const std::string& error : m.errors) fmt::print("  error    {}\n", error);
 }
 
+// Of "g12/catalog/…", "catalog/…".
+std::string_view WithoutGeneration(std::string_view key) {
+  const size_t slash = key.find('/');
+  const bool numbered = slash != std::string_view::npos && slash > 1 && key[0] == 'g' &&
+                        key.substr(1, slash - 1).find_first_not_of("0123456789") == std::string_view::npos;
+  return numbered ? key.substr(slash + 1) : key;
+}
+
 // By the first part of their names, in the order in which they come.
 Status PrintKeys(const Config& config) {
   ASSIGN_OR_RETURN(const auto store, OpenEtcdStore(config.etcd));
   ASSIGN_OR_RETURN(const RangeResult all, store->Range(""));
   std::map<std::string, std::pair<int64_t, int64_t>> counts;
   for (const KeyValue& kv : all.kvs) {
-    auto& [keys, bytes] = counts[kv.key.substr(0, kv.key.find('/') + 1)];
+    const std::string_view name = WithoutGeneration(kv.key);
+    auto& [keys, bytes] = counts[std::string(name.substr(0, name.find('/') + 1))];
     ++keys;
     bytes += static_cast<int64_t>(kv.key.size() + kv.value.size());
   }
@@ -207,7 +217,10 @@ class Objects {
 // The cluster that etcd's keys belong to; empty if it has none yet.
 Result<std::string> ClusterInEtcd(const Config& config) {
   ASSIGN_OR_RETURN(const auto store, OpenEtcdStore(config.etcd));
-  const auto id = store->Get(std::string(kClusterIdKey));
+  const auto generation = store->Get(kGenerationKey);
+  if (generation.status().code() == ErrorCode::kIoKeyNotFound) return std::string();
+  RETURN_IF_ERROR(generation.status());
+  const auto id = store->Get(fmt::format("g{}/{}", generation->value, kClusterIdKey));
   if (id.status().code() == ErrorCode::kIoKeyNotFound) return std::string();
   RETURN_IF_ERROR(id.status());
   return id->value;

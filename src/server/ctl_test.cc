@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "catalog/catalog_writer.h"
+#include "meta/generation_store.h"
 #include "meta/keys.h"
 #include "server/etcd_monitor.h"
 #include "server/etcd_snapshots.h"
@@ -169,6 +170,10 @@ class CtlEtcd : public testing::Test {
     arguments.insert(arguments.end(), {"--config", ConfigFile()});
     return Ctl(arguments);
   }
+  Status PutClusterId(const std::string& id) {
+    RETURN_IF_ERROR(Put(kGenerationKey, "3"));
+    return Put(GenerationPrefix(3) + std::string(kClusterIdKey), id);
+  }
   Status Put(const std::string& key, const std::string& value) {
     return store_->Commit({}, {MetaOp::Put(key, value)}).status();
   }
@@ -282,7 +287,7 @@ TEST_F(CtlEtcd, SnapshotsAreKeptInTheObjectStoreAndPruned) {
   Begin();
   BeginObjects();
   ASSERT_TRUE(objects_->PutIfAbsent("cluster/id", "c1").ok());
-  ASSERT_TRUE(Put(std::string(kClusterIdKey), "c1").ok());
+  ASSERT_TRUE(PutClusterId("c1").ok());
   std::vector<std::string> names;
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(Put("k", std::to_string(i)).ok());
@@ -305,7 +310,7 @@ TEST_F(CtlEtcd, SnapshotsAreKeptInTheObjectStoreAndPruned) {
   EXPECT_EQ(std::count(list.out.begin(), list.out.end(), '\n'), 2) << list.out;
 
   // Stores of different clusters are not mixed.
-  ASSERT_TRUE(Put(std::string(kClusterIdKey), "c2").ok());
+  ASSERT_TRUE(PutClusterId("c2").ok());
   const Said mixed = Etcd({"snapshot"});
   EXPECT_EQ(mixed.code, kCtlFailed);
   EXPECT_TRUE(Has(mixed.error, "c1") && Has(mixed.error, "c2")) << mixed.error;

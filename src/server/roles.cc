@@ -101,7 +101,10 @@ Status Standalone::State::Open() {
   ASSIGN_OR_RETURN(runtime.log, OpenFileLog(log));
   runtime.node = kNode;
   runtime.peers = &peers;
-  return runtime.OpenCatalog();
+  // A lost meta store is never taken for an empty database.
+  auto recovered = Recover(runtime.meta.get(), runtime.objects.get());
+  RETURN_IF_ERROR(recovered.status().WithContext("recovering the meta store from the object store's copies"));
+  return runtime.OpenCatalog({}, std::move(*recovered));
 }
 
 Status Standalone::State::Register() {

@@ -40,12 +40,13 @@ void Pools::Stop() {
   for (auto* pool : {&search, &build, &io, &control, &apply}) (*pool)->Stop();
 }
 
-Status Runtime::OpenCatalog() {
-  // A lost meta store is never taken for an empty database.
-  RETURN_IF_ERROR(Recover(meta.get(), objects.get()).status().WithContext("recovering the meta store from the object store's copies"));
+Status Runtime::OpenCatalog(const std::function<void(const Status&)>& on_lost, std::optional<Recovered> recovered) {
+  const auto listed = [&](Copies Recovered::*copies) {
+    return recovered ? std::optional<Copies>(std::move((*recovered).*copies)) : std::nullopt;
+  };
   ids = std::make_unique<IdAllocator>(meta.get());
-  catalog_sequence = std::make_shared<CopiedSequence>(meta.get(), objects.get(), kCatalogKeys);
-  segment_sequence = std::make_shared<CopiedSequence>(meta.get(), objects.get(), kSegmentKeys);
+  catalog_sequence = std::make_shared<CopiedSequence>(meta.get(), objects.get(), kCatalogKeys, on_lost, listed(&Recovered::catalog));
+  segment_sequence = std::make_shared<CopiedSequence>(meta.get(), objects.get(), kSegmentKeys, on_lost, listed(&Recovered::segments));
   catalog = std::make_unique<Catalog>(meta.get(), pools.apply.get(), pools.timer.get());
   return catalog->Start(/*with_segments=*/true);
 }

@@ -4,11 +4,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "catalog/catalog.h"
 #include "catalog/catalog_writer.h"
+#include "catalog/recovery.h"
 #include "coord/data_coord_role.h"
 #include "coord/index_coord_role.h"
 #include "coord/query_coord_role.h"
@@ -41,8 +43,9 @@ struct Pools {
 // In order of construction; whoever owns it sets `peers` before roles are made, and ends roles before it.
 struct Runtime {
   explicit Runtime(const Config& settings) : config(settings), pools(config) {}
-  // With meta and objects set: brings the meta store up to the object store's copies, reads the catalog, follows it.
-  Status OpenCatalog();
+  // With meta, which is up to the object store's copies, and objects set: reads the catalog, follows it. `on_lost`: told when
+  // it turns out that the meta store isn't (any more). `recovered`: what is known of the copies.
+  Status OpenCatalog(const std::function<void(const Status&)>& on_lost = {}, std::optional<Recovered> recovered = std::nullopt);
   // Compared in every transaction of a coordinator; the election outlives it.
   CoordinatorDeps CoordinatorDepsFor(const Election* election);
 

@@ -2,7 +2,7 @@
 """Faults on a running cluster, under load: what share of the requests succeeded, how long the longest gap was, and
 whether anything acknowledged is missing afterwards. Prints a line for each fault.
 
-  faults.py [FAULT ...] [--dir build/cluster] [--outage SECONDS] [--report FILE.json]
+  faults.py [FAULT ...] [--dir build/cluster] [--outage SECONDS] [--collections N] [--report FILE.json]
 
 Needs pymilvus, and a cluster as cluster.py starts it. Clients insert and search at 50 requests a second in all, through
 both proxies, with retries off; a request counts as failed if it isn't answered well within a second, counted from the
@@ -158,9 +158,78 @@ def ddl(seconds=None):
         return False, time.monotonic() - begun, str(e)[:200]
 
 
+class Changes:
+    """Creates and drops collections, one after the other, and remembers what was acknowledged."""
+
+    def __init__(self):
+        self.there, self.gone, self.unknown = set(), set(), set()
+        self.times = []  # when one was acknowledged
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+
+    def work(self):
+        connections = [client(19530), client(19531)]
+        n = 0
+        while not self.stopping.wait(0.05):
+            n += 1
+            name = f"change_{n}"
+            try:
+                connections[n % 2].create_collection(name, schema=small_schema(connections[0]), timeout=2, retry_times=0)
+                self.there.add(name)
+                self.times.append(time.monotonic())
+            except Exception:
+                self.unknown.add(name)
+                continue
+            if n % 3 == 0:
+                try:
+                    connections[0].drop_collection(name, timeout=2, retry_times=0)
+                    self.gone.add(name)
+                    self.times.append(time.monotonic())
+                except Exception:
+                    self.unknown.add(name)
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join(30)
+
+    def wrong(self):
+        """Acknowledged changes that a proxy doesn't show: collections that are missing, or back."""
+        missing, back = set(), set()
+        for port in (19530, 19531):
+            there = set(client(port).list_collections())
+            missing |= self.there - self.gone - self.unknown - there
+            back |= (self.gone - self.unknown) & there
+        return len(missing), len(back)
+
+    def clean(self):
+        c = client(19530)
+        for name in c.list_collections():
+            if name.startswith("change_"):
+                c.drop_collection(name)
+
+
+def small_schema(c):
+    schema = c.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("v", DataType.FLOAT_VECTOR, dim=4)
+    return schema
+
+
+def make_collections(count):
+    """So many besides; returns how long the calls took."""
+    c = client(19530)
+    there = set(c.list_collections())
+    names = [f"many_{i}" for i in range(count) if f"many_{i}" not in there]
+    schema = small_schema(c)
+    begun = time.monotonic()
+    for name in names:
+        c.create_collection(name, schema=schema)
+    return len(names), time.monotonic() - begun
+
+
 class Faults:
-    def __init__(self, cluster, outage, after):
-        self.cluster, self.outage, self.after = cluster, outage, after
+    def __init__(self, cluster, outage, after, collections=0):
+        self.cluster, self.outage, self.after, self.collections = cluster, outage, after, collections
 
     def leader(self, role):
         for name in ("mixcoord1", "mixcoord2"):
@@ -287,9 +356,44 @@ class Faults:
                      f"health well after {time.monotonic() - begun:.1f} s; exits: {self.exits}")
         self.with_quota(2 << 30)
 
+    def etcd_wiped(self):
+        """All of etcd's data deleted, its members started anew and empty."""
+        before = {name: self.cluster.pid(name) for name in SAKERS}
+        expected = len(client(19530).list_collections())
+        changes = Changes()
+        changes.thread.start()
+        time.sleep(5)
+        begun = time.monotonic()
+        self.cluster.wipe_etcd()
+        empty = time.monotonic()
+        fewest = expected
+        while not any(t > empty for t in changes.times) and time.monotonic() - begun < 120:
+            for port in (19530, 19531):
+                fewest = min(fewest, len(client(port).list_collections()))
+            time.sleep(0.2)
+        works = next((t for t in changes.times if t > empty), None)
+        self.note = (f"{expected} collections, never fewer than {fewest} shown; " if fewest >= expected else f"ONLY {fewest} of {expected} SHOWN; ")
+        self.note += f"metadata changes work {works - empty:.1f} s after etcd is back (away {empty - begun:.1f} s)" if works else "NO CHANGE WORKED"
+        time.sleep(5)
+        changes.stop()
+        missing, back = changes.wrong()
+        self.note += f"; {len(changes.there)} created, {len(changes.gone)} dropped: {missing} missing, {back} back"
+        exits = [name for name in SAKERS if self.cluster.pid(name) != before[name] or not self.cluster.alive(name)]
+        self.exits = len(exits)
+        self.note += f"; exits: {len(exits)} {' '.join(exits)}"
+        self.expect(missing == 0, f"{missing} acknowledged changes are gone")
+        self.expect(back == 0, f"{back} dropped collections are back")
+        self.expect(works is not None, "metadata can't be changed any more")
+        self.expect(fewest >= expected, f"only {fewest} of {expected} collections were shown")
+        changes.clean()
+
     def run(self, fault):
         name = f"fault_{fault}"
         self.note, self.exits, self.wrong = "", 0, []
+        if self.collections:
+            made, took = make_collections(self.collections)
+            if made:
+                print(f"{made} collections made in {took:.1f} s", flush=True)
         prepare(name, replicas=2 if fault.endswith("replicas") else 1)
         load = Load(name)
         load.start()
@@ -321,6 +425,7 @@ GOALS = {
     "etcd_leader": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_quota": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_two": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
+    "etcd_wiped": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_all_killed": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
     "etcd_all_paused": {"search": (SHARE, 0.999), "insert": (SHARE, 0.999)},
 }
@@ -346,15 +451,17 @@ def main():
     parser.add_argument("--servers", default=ROOT / "build/servers")
     parser.add_argument("--outage", type=float, default=600, help="seconds that etcd is away")
     parser.add_argument("--after", type=float, default=60)
+    parser.add_argument("--collections", type=int, default=0, help="so many besides the one under load")
     parser.add_argument("--report", type=Path)
     parser.add_argument("--check", action="store_true", help="fail also if a process ended or a kind of request works no more")
     args = parser.parse_args()
-    runner = Faults(Cluster(args.dir, args.saker, args.servers), args.outage, args.after)
+    runner = Faults(Cluster(args.dir, args.saker, args.servers), args.outage, args.after, args.collections)
     report, wrong = {}, 0
     for fault in args.faults or ORDER:
         if fault not in ORDER:
             sys.exit(f"there is no fault {fault}; there are {', '.join(ORDER)}")
-        r = report[fault] = runner.run(fault)
+        r = runner.run(fault)
+        report[fault] = r
         bad = r["lost"] + r["phantom"] + len(r["wrong"])
         if args.check:
             bad += r["exits"] + sum(not r[kind]["works"] for kind in ("search", "insert"))
