@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/rules.h"
 #include "catalog/catalog_writer.h"
 
 namespace saker {
@@ -191,6 +192,7 @@ Result<int64_t> RecoverFamily(MetaStore* store, ObjectStore* objects, const Copi
 }  // namespace
 
 Result<int64_t> Recover(MetaStore* store, ObjectStore* objects) {
+  if (!RuleHolds(Rule::kRecoverLost)) return 0;
   // Segments first: while the catalog is behind, nobody takes the store for whole.
   ASSIGN_OR_RETURN(const int64_t segments, RecoverFamily(store, objects, kSegmentKeys));
   ASSIGN_OR_RETURN(const int64_t catalog, RecoverFamily(store, objects, kCatalogKeys));

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "coord/data_coord_role.h"
 #include "meta/keys.h"
 
@@ -97,7 +98,7 @@ bool DataCoordRole::IsGarbage(const SegmentMeta& segment, const Collection* coll
 
 // The key stays as a tombstone while the log may still hold the segment's records.
 bool DataCoordRole::MayForget(const SegmentMeta& segment) {
-  if (segment.kind == SegmentKind::kDeletes) return true;
+  if (segment.kind == SegmentKind::kDeletes || !RuleHolds(Rule::kTombstones)) return true;
   MutexLock lock(mutex_);
   const auto known = checkpoints_.find(segment.channel);
   if (known != checkpoints_.end() && known->second >= segment.log_end) return true;
@@ -211,7 +212,7 @@ void DataCoordRole::SweepOrphans() const {
     for (const ObjectInfo& object : *objects) {
       const bool known = referenced.contains(ParentOf(object.name)) || referenced.contains(object.name);
       // Anything this process may have begun to write meanwhile is left alone.
-      if (known || object.modified_unix_ms >= process_started_ms_) continue;
+      if (known || (object.modified_unix_ms >= process_started_ms_ && RuleHolds(Rule::kFreshFiles))) continue;
       if (deps_.objects->Delete(object.name).ok()) ++deleted;
     }
   }

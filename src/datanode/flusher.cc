@@ -3,6 +3,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "base/metrics.h"
 #include "datanode/data_node_role.h"
 
@@ -10,8 +11,6 @@ namespace saker {
 namespace {
 
 constexpr auto kRetryFlush = std::chrono::milliseconds(1000);
-// A log smaller than this is not truncated: the sync would cost more than the space is worth.
-constexpr int64_t kTruncateAboveBytes = 4 << 20;
 
 // Unique for every attempt: an object is written once, and garbage collection sees by the epoch who made it.
 std::string AttemptName(CollectionId collection, SegmentId segment, Epoch epoch) {
@@ -218,6 +217,7 @@ bool DataNodeRole::StillWanted(const Shard& shard, const Growing& growing, int64
     route = placement->version;
     if (placement->Serves(growing.segment->id())) return false;
   }
+  if (!RuleHolds(Rule::kGrowingCopy)) return false;
   // Gone from the catalog: all its rows were deleted, or compaction replaced it, which it does to served segments only.
   return meta != nullptr && meta->state != SegmentState::kDropped;
 }
@@ -268,7 +268,7 @@ void DataNodeRole::MoveCheckpoints() {
     Channel& channel = At(id);
     if (checkpoint <= channel.checkpoint) continue;
     // Worth a sync only if it frees something.
-    const bool idle = deps_.log->size_bytes() < kTruncateAboveBytes;
+    const bool idle = deps_.log->size_bytes() < settings_.log_keep_bytes;
     if (idle) continue;
     const Status status = deps_.log->Truncate(id, checkpoint, epochs[id]);
     if (!status.ok()) {

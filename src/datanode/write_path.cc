@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "base/metrics.h"
 #include "datanode/data_node_role.h"
 
@@ -60,7 +61,7 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
       return;
     }
     if (const auto min = min_version_.find(request.collection);
-        min != min_version_.end() && request.collection_version < min->second) {
+        min != min_version_.end() && request.collection_version < min->second && RuleHolds(Rule::kVersions)) {
       refused = Status(ErrorCode::kStaleRoute, "the collection changed while the request was on its way");
     } else {
       refused = Stamp(*pending);
@@ -200,6 +201,7 @@ void DataNodeRole::AppendFailed(const std::vector<ChannelId>& channels, const St
     default:
       break;
   }
+  if (!RuleHolds(Rule::kUnknownAppend)) return;
   for (const ChannelId channel : channels) {
     if (!At(channel).serving) continue;
     StepDown(channel, why.ToString());

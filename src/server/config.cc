@@ -198,6 +198,7 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
       {"saker.buildThreads", Number(&c->build_threads, 0, 1024)},
       {"saker.memoryLimitMb", Number(&c->memory_limit_mb, 0, kBig)},
       {"saker.diskReserveMb", Number(&c->disk_reserve_mb, 0, kBig)},
+      {"saker.logKeepMb", Number(&c->log_keep_mb, 0, 1 << 20)},
       {"saker.slowQueryMs", Number(&c->slow_query_ms, 0, kBig)},
   };
   const auto add = [&](const std::string& key, Setter setter) { keys[key] = std::move(setter); };
