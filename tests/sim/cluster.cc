@@ -32,6 +32,7 @@ std::vector<Process*> Cluster::With(const char* role) const {
 }
 
 void Cluster::Start(Process& process) {
+  if (process.host != nullptr && !process.host->dead) return;
   Trace("starts " + process.name);
   Config config;
   config.data_dir = directory_ + "/" + process.name;
@@ -77,6 +78,7 @@ void Cluster::Start(Process& process) {
 }
 
 void Cluster::KillNow(Process& process) {
+  if (process.host->dead) return;
   Trace("kills " + process.name);
   Kill(process.host);
   // What it had in memory is left alone, as after kill -9.

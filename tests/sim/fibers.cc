@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <map>
 #include <unordered_map>
+#include <utility>
 
 #include <cxxabi.h>
 #include <sys/mman.h>
@@ -115,15 +116,11 @@ void Run(Fiber* fiber) {
   ++scheduler.switches;
   *ThreadsExceptions() = fiber->exceptions;
   if (_setjmp(scheduler.loop) == 0) {
-    if (!fiber->begun) Begin(fiber);
-    _longjmp(fiber->context, 1);
+    if (!scheduler.current->begun) Begin(scheduler.current);
+    _longjmp(scheduler.current->context, 1);
   }
-  fiber = scheduler.current;
-  scheduler.current = nullptr;
-  if (fiber->done) {
-    scheduler.stacks.push_back(fiber->stack);
-    fiber->stack = nullptr;
-  }
+  Fiber* const ran = std::exchange(scheduler.current, nullptr);
+  if (ran->done) scheduler.stacks.push_back(std::exchange(ran->stack, nullptr));
 }
 
 // Back to the scheduler, until somebody makes this fiber ready.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "sim/cluster.h"
 #include "sim/workload.h"
@@ -19,8 +20,10 @@ class Faults {
   explicit Faults(Cluster* cluster) : cluster_(cluster) {}
 
   void Run(int64_t until_us) {
+    const int64_t wipe_us = Chance(0.15) ? Between(NowUs(), until_us) : INT64_MAX;
     while (NowUs() < until_us) {
-      SleepUs(Between(100, 2'500) * kMs);
+      SleepUs(Between(50, 1'500) * kMs);
+      if (NowUs() >= wipe_us && !std::exchange(wiped_, true)) Wipe();
       One();
     }
     Heal();
@@ -152,6 +155,21 @@ class Faults {
       }
     }
   }
+  // etcd's data is lost. Whoever notices is of no use any more; everything is started anew, and the first to come has to
+  // find the catalog in the object store.
+  void Wipe() {
+    Trace("wipes etcd");
+    const bool at_once = Chance(0.5);
+    if (at_once) WipeEtcd();
+    for (auto& process : cluster_->processes()) {
+      SleepUs(Between(0, 300) * kMs);
+      cluster_->KillNow(*process);
+    }
+    for (auto& process : cluster_->processes()) cluster_->KillNow(*process);  // also those that came back meanwhile
+    if (!at_once) WipeEtcd();
+    for (auto& process : cluster_->processes()) cluster_->Start(*process);
+  }
+
   void Heal() {
     Trace("all faults stop");
     World& world = TheWorld();
@@ -170,6 +188,7 @@ class Faults {
   }
 
   Cluster* const cluster_;
+  bool wiped_ = false;
 };
 
 void Live(uint64_t seed, const std::string& directory, Outcome* outcome) {

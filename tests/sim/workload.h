@@ -30,6 +30,8 @@ class Workload {
   void WriteRows(int64_t until_us);
   void ReadRows(int64_t until_us);
   void ChangeCatalog(int64_t until_us);
+  void ChangeCollection(const std::string& name);
+  void ChangePartition(const std::string& name);
   void InsertWithoutIds(int64_t until_us);
   void FlushNowAndThen(int64_t until_us);
 
@@ -52,7 +54,6 @@ class Workload {
   std::set<int64_t> given_ids_;
   std::map<std::string, bool> collections_;       // acknowledged: there, or dropped
   std::set<std::string> unknown_collections_;     // whose fate is
-  std::set<int64_t> dropped_rows_;                // of partitions whose drop was acknowledged
 };
 
 }  // namespace saker::sim
