@@ -15,7 +15,7 @@ enum class Rule {
   kDeletesHoldLog,       // the checkpoint precedes deletes that are in no committed file
   kFlushEpoch,           // a flush commit compares the channel's epoch
   kSkipCommitted,        // a replay leaves out rows of committed segments
-  kFreshFiles,           // garbage collection leaves alone what may be being written
+  kOpenWriters,          // garbage collection leaves alone what an open epoch or task may have made
   kTombstones,           // a segment's key stays until the checkpoint has passed its records
   kCopyFirst,            // a catalog change is acknowledged once its copy is in the object store
   kCatchUpCopies,        // a new leader copies what the last one left uncopied

@@ -88,6 +88,7 @@ bool DataCoordRole::AssignChannels() {
       return false;
     }
     (void)deps_.catalog->WaitFor(*revision, kSeen);  // the next step decides on this
+    swept_ = false;                                  // files of the epochs that ended may lie about
   }
   return true;
 }

@@ -12,11 +12,12 @@ namespace {
 
 constexpr auto kRetryFlush = std::chrono::milliseconds(1000);
 
-// Unique for every attempt: an object is written once, and garbage collection sees by the epoch who made it.
-std::string AttemptName(CollectionId collection, SegmentId segment, Epoch epoch) {
+// Unique for every attempt: an object is written once, and garbage collection sees by the epoch of which channel who made
+// it (coord/garbage.cc).
+std::string AttemptName(CollectionId collection, SegmentId segment, ChannelId channel, Epoch epoch) {
   static std::atomic<int64_t> attempt{0};
   return "segments/" + std::to_string(collection.value) + "/" + std::to_string(segment.value) + "/e" +
-         std::to_string(epoch) + "-" + std::to_string(MonotonicUs()) + "-" + std::to_string(++attempt);
+         std::to_string(epoch) + "c" + std::to_string(channel) + "-" + std::to_string(MonotonicUs()) + "-" + std::to_string(++attempt);
 }
 
 }  // namespace
@@ -89,7 +90,7 @@ Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shar
     request.schema = collection->schema;
     request.sources = {segment};
     request.deletes_until = generation.rows_until;
-    request.prefix = AttemptName(shard.collection(), segment->id(), epoch);
+    request.prefix = AttemptName(shard.collection(), segment->id(), shard.channel(), epoch);
     ASSIGN_OR_RETURN(const SegmentFiles files, WriteSegment(request));
     SegmentMeta meta;
     meta.id = segment->id();
@@ -112,7 +113,7 @@ Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shar
   }
   if (!generation.deletes.empty()) {
     ASSIGN_OR_RETURN(const int64_t id, deps_.next_id());
-    ASSIGN_OR_RETURN(const SegmentFiles files, WriteDeletes(deps_.objects, AttemptName(shard.collection(), SegmentId(id), epoch),
+    ASSIGN_OR_RETURN(const SegmentFiles files, WriteDeletes(deps_.objects, AttemptName(shard.collection(), SegmentId(id), shard.channel(), epoch),
                                                             SegmentId(id), generation.deletes));
     SegmentMeta meta;
     meta.id = SegmentId(id);

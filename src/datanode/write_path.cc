@@ -97,6 +97,13 @@ Status DataNodeRole::Admit(const WriteRequest& request, CollectionPtr& collectio
     return {ErrorCode::kStaleRoute, "collection " + std::to_string(request.collection.value) + " is not known here yet as the request has it"};
   }
   for (const ShardWrite& shard : request.shards) {
+    // As of the version that the request names, or a later one: dropped. Whoever names an older one finds out by asking
+    // again.
+    for (const auto& [partition, rows] : shard.inserts) {
+      if (collection->FindPartition(partition) != nullptr) continue;
+      if (request.collection_version < collection->version) return {ErrorCode::kStaleRoute, "the collection's partitions have changed"};
+      return {ErrorCode::kPartitionNotFound, "partition not found[partition=" + std::to_string(partition.value) + "]"};
+    }
     if (shard.channel < 0 || shard.channel >= static_cast<int>(channels_.size()) || !At(shard.channel).serving) {
       return ChannelAway(shard.channel);
     }

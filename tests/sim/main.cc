@@ -1,7 +1,9 @@
-// saker_sim --seeds A..B [--off RULE] [--trace] [--jobs N]
+// saker_sim --seeds A..B [--off RULE | --every-rule] [--trace] [--jobs N] [--first]
 //
 // Simulates each seed in a process of its own, so that nothing is left of one when the next begins, and a crash is a
-// result like any other. Ends with 0 if no seed violated anything, with 1 otherwise.
+// result like any other. Ends with 0 if no seed violated anything, with 1 otherwise. --trace prints what happens, --first
+// stops at the first violation. --off drops a rule (base/rules.h; --rules lists them); --every-rule drops one after the
+// other, and fails for each that no seed misses.
 #include <fmt/format.h>
 #include <sys/personality.h>
 #include <sys/stat.h>
@@ -27,6 +29,7 @@ struct Options {
   int jobs = 2;
   bool trace = false;
   bool stop_at_first = false;
+  bool every_rule = false;
   int64_t limit_s = 120;  // of a seed's own time
 };
 
@@ -127,8 +130,23 @@ int Run(const Options& options) {
   return totals.failed == 0 ? 0 : 1;
 }
 
+// Each rule dropped alone has to be noticed.
+int RunEveryRule(Options options) {
+  options.stop_at_first = true;
+  std::vector<std::string> unnoticed;
+  for (const std::string& rule : RuleNames()) {
+    fmt::print("without {}: ", rule);
+    DropRule(rule);
+    if (Run(options) == 0) unnoticed.push_back(rule);
+  }
+  fmt::print("{} passed, {} failed\n", RuleNames().size() - unnoticed.size(), unnoticed.size());
+  if (unnoticed.empty()) return 0;
+  fmt::print("nobody misses: {}\n", fmt::join(unnoticed, ", "));
+  return 1;
+}
+
 int Usage() {
-  fmt::print(stderr, "saker_sim --seeds A..B [--off RULE] [--trace] [--jobs N] [--first] | --rules\n");
+  fmt::print(stderr, "saker_sim --seeds A..B [--off RULE | --every-rule] [--trace] [--jobs N] [--first] | --rules\n");
   return 2;
 }
 
@@ -156,6 +174,8 @@ int main(int argc, char** argv) {
         fmt::print(stderr, "there is no rule {}; there are {}\n", argv[i], fmt::join(saker::sim::RuleNames(), ", "));
         return 2;
       }
+    } else if (option == "--every-rule") {
+      options.every_rule = true;
     } else if (option == "--rules") {
       for (const std::string& name : saker::sim::RuleNames()) fmt::print("{}\n", name);
       return 0;
@@ -169,5 +189,5 @@ int main(int argc, char** argv) {
       return saker::sim::Usage();
     }
   }
-  return saker::sim::Run(options);
+  return options.every_rule ? saker::sim::RunEveryRule(options) : saker::sim::Run(options);
 }

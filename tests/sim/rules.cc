@@ -18,7 +18,7 @@ const std::map<std::string, Rule>& Names() {
       {"deletes_hold_log", Rule::kDeletesHoldLog},
       {"flush_epoch", Rule::kFlushEpoch},
       {"skip_committed", Rule::kSkipCommitted},
-      {"fresh_files", Rule::kFreshFiles},
+      {"open_writers", Rule::kOpenWriters},
       {"tombstones", Rule::kTombstones},
       {"copy_first", Rule::kCopyFirst},
       {"catch_up_copies", Rule::kCatchUpCopies},

@@ -91,6 +91,7 @@ bool Workload::Until(int64_t until_us, const std::function<bool()>& attempt) con
 
 Status Workload::Ddl(Process& proxy, int64_t timeout_us, std::function<Status(Proxy*, const CallContext&)> call) {
   Proxy* const at = proxy.proxy;
+  if (at == nullptr) return {ErrorCode::kServiceNotReady, "the process is gone"};
   const auto answer = RunOn<Status>(proxy.host, timeout_us + kSecond, [=](const std::function<void(Status)>& done) {
     done(call(at, ContextFor(timeout_us)));
   });
@@ -100,6 +101,7 @@ Status Workload::Ddl(Process& proxy, int64_t timeout_us, std::function<Status(Pr
 bool Workload::Upsert(Process& proxy, const std::string& collection, const std::string& partition, const std::map<int64_t, int64_t>& rows,
                       int64_t timeout_us) {
   Proxy* const at = proxy.proxy;
+  if (at == nullptr) return false;
   const auto reply = RunOn<Status>(proxy.host, timeout_us + kSecond, [=](const std::function<void(Status)>& done) {
     at->Upsert(ContextFor(timeout_us), CallWith(collection, partition, rows, true), [done](const Result<MutationReply>& r) { done(r.status()); });
   });
@@ -116,6 +118,7 @@ bool Workload::Delete(Process& proxy, const std::vector<int64_t>& keys, int64_t 
   call.collection = kRows;
   call.filter = fmt::format("key in [{}]", fmt::join(keys, ", "));
   Proxy* const at = proxy.proxy;
+  if (at == nullptr) return false;
   const auto reply = RunOn<Status>(proxy.host, timeout_us + kSecond, [=](const std::function<void(Status)>& done) {
     at->Delete(ContextFor(timeout_us), call, [done](const Result<MutationReply>& r) { done(r.status()); });
   });
@@ -130,6 +133,7 @@ std::optional<std::map<int64_t, int64_t>> Workload::Query(Process& proxy, int64_
   call.filter = "key >= 0";
   call.consistency = {false, ConsistencyLevel::kStrong, 0};
   Proxy* const at = proxy.proxy;
+  if (at == nullptr) return {};
   auto reply = RunOn<Result<QueryReply>>(proxy.host, timeout_us + kSecond, [=](const std::function<void(Result<QueryReply>)>& done) {
     at->Query(ContextFor(timeout_us), call, done);
   });
@@ -159,6 +163,7 @@ std::optional<int64_t> Workload::Count(Process& proxy, int64_t timeout_us) {
   call.output_fields = {"count(*)"};
   call.consistency = {false, ConsistencyLevel::kStrong, 0};
   Proxy* const at = proxy.proxy;
+  if (at == nullptr) return {};
   const auto reply = RunOn<Result<QueryReply>>(proxy.host, timeout_us + kSecond, [=](const std::function<void(Result<QueryReply>)>& done) {
     at->Query(ContextFor(timeout_us), call, done);
   });
@@ -385,6 +390,7 @@ void Workload::CheckCatalog(int64_t until_us) {
     for (const auto& [name, there] : collections_) {
       if (unknown_collections_.contains(name)) continue;
       const bool agreed = Until(until_us, [&, wanted = there, &called = name] {
+        if (!proxy->ready) return false;
         Catalog* const catalog = proxy->proxy->catalog();
         return catalog->FindCollection("default", called).ok() == wanted;
       });
