@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "meta/keys.h"
 #include "meta/retry.h"
 
@@ -68,7 +69,7 @@ Status CopiedSequence::CatchUp() {
   RETURN_IF_ERROR(DecodeChanges(last.changes).status());
   sequence_ = last.number;
   sequence_revision_ = kv->mod_revision;
-  RETURN_IF_ERROR(Copy(sequence_, last.changes));
+  if (RuleHolds(Rule::kCatchUpCopies)) RETURN_IF_ERROR(Copy(sequence_, last.changes));
   in_doubt_ = false;
   return {};
 }
@@ -112,7 +113,9 @@ Result<Revision> CopiedSequence::Commit(std::vector<Compare> compares, std::vect
       in_doubt_ = true;
       // Not acknowledged before the copy is safe. If it fails the change stands: whoever asked may ask again, and finds
       // it. No later change is made before the copy is.
-      RETURN_IF_ERROR(Copy(sequence_, EncodeChanges(Copied(ops))).WithContext("the change is made, but its copy in the object store failed"));
+      if (RuleHolds(Rule::kCopyFirst)) {
+        RETURN_IF_ERROR(Copy(sequence_, EncodeChanges(Copied(ops))).WithContext("the change is made, but its copy in the object store failed"));
+      }
       in_doubt_ = false;
       SnapshotIfWorthIt(*revision);
       return revision;
@@ -170,7 +173,7 @@ Status CopiedSequence::Snapshot(Revision revision) {
 // ---- read, change, write
 
 Result<Revision> CatalogWriter::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) {
-  if (fence_) {
+  if (fence_ && RuleHolds(Rule::kLeaderCompared)) {
     ASSIGN_OR_RETURN(Compare leads, fence_());
     compares.push_back(std::move(leads));
   }

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/log.h"
+#include "base/rules.h"
 
 namespace saker {
 namespace {
@@ -208,6 +209,7 @@ Result<std::string> ClusterOf(ObjectStore* objects) {
 
 Result<Recovered> Recover(MetaStore* store, ObjectStore* objects) {
   Recovered recovered;
+  if (!RuleHolds(Rule::kRecoverLost)) return recovered;
   // Segments first: while the catalog is behind, nobody takes the store for whole.
   ASSIGN_OR_RETURN(const int64_t segments, RecoverFamily(store, objects, kSegmentKeys, recovered.segments));
   ASSIGN_OR_RETURN(const int64_t catalog, RecoverFamily(store, objects, kCatalogKeys, recovered.catalog));
@@ -216,6 +218,7 @@ Result<Recovered> Recover(MetaStore* store, ObjectStore* objects) {
 }
 
 Status CheckUpToCopies(MetaStore* store, ObjectStore* objects) {
+  if (!RuleHolds(Rule::kRecoverLost)) return {};
   ASSIGN_OR_RETURN(const std::string cluster, ClusterOf(objects));
   const auto known = store->Get(std::string(kClusterIdKey));
   if (!known.ok() && known.status().code() != ErrorCode::kIoKeyNotFound) return known.status();

@@ -764,5 +764,30 @@ TEST_F(MovesTest, ResourceGroups) {
   EXPECT_EQ(Query().DescribeResourceGroup("second")->capacity, 1);
 }
 
+// ---- files that no segment names
+
+// Whoever may still commit them keeps them, however old they are by whose clock.
+TEST_F(CoordTest, FilesOfOpenEpochsAndTasksAreNotSwept) {
+  ChannelAssignment channel;
+  channel.owner = kThisNode;
+  channel.epoch = 5;
+  stores_.Put(channel);
+  TaskSpec task;
+  task.id = 31;
+  task.kind = TaskKind::kCompact;
+  task.collection = kModelCollection;
+  stores_.Put(task);
+  const std::vector<std::string> open{"segments/50/1/e5c0-7-1/columns", "segments/50/2/j31-7/manifest", "indexes/50/3/80-j31-7",
+                                      "segments/50/9/e1-7-1/columns"};  // the last one's writer is not known
+  const std::vector<std::string> closed{"segments/50/1/e4c0-7-1/columns", "segments/50/2/j30-7/manifest", "indexes/50/3/80-j30-7"};
+  for (const auto* names : {&open, &closed}) {
+    for (const std::string& name : *names) ASSERT_TRUE(stores_.objects->Put(name, "x").ok());
+  }
+  std::this_thread::sleep_for(milliseconds(1100));
+  Data();
+  for (const std::string& name : closed) EXPECT_TRUE(Eventually([&] { return !Exists(name); })) << name;
+  for (const std::string& name : open) EXPECT_TRUE(Exists(name)) << name;
+}
+
 }  // namespace
 }  // namespace saker

@@ -4,13 +4,14 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/rules.h"
 #include "meta/keys.h"
 #include "meta/retry.h"
 
 namespace saker {
 
 Result<Revision> Coordinator::Commit(std::vector<Compare> compares, std::vector<MetaOp> ops) const {
-  if (deps_.fence) {
+  if (deps_.fence && RuleHolds(Rule::kLeaderCompared)) {
     ASSIGN_OR_RETURN(Compare leads, deps_.fence());
     compares.push_back(std::move(leads));
   }

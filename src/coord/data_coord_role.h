@@ -85,6 +85,7 @@ class DataCoordRole : public DataCoord, private Coordinator {
   Status DeleteObjects(const SegmentMeta& segment) const;
   Status DeleteAttempt(const SegmentMeta& segment) const;
   Status DeleteAll(const std::string& directory) const;
+  bool IsClosed(const std::string& object) const;
   void SweepOrphans() const;
 
   const DataCoordSettings settings_;
@@ -102,7 +103,6 @@ class DataCoordRole : public DataCoord, private Coordinator {
   std::map<SegmentId, int64_t> ended_us_;         // when a segment was first seen as garbage
   std::map<SegmentId, int64_t> spent_us_;         // … a file of deletes as one that nothing needs
   std::atomic<bool> swept_{false};
-  const int64_t process_started_ms_ = WallMs() - 1000;
   Gate gate_;
   std::unique_ptr<ControlLoop> loop_;
 };

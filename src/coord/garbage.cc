@@ -1,7 +1,10 @@
 // DataCoord's garbage collection: what nothing needs any more goes, first its files, then its key.
 #include <algorithm>
+#include <cstdio>
+#include <iterator>
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "coord/data_coord_role.h"
 #include "meta/keys.h"
 
@@ -17,6 +20,19 @@ std::string DirectoryOf(std::string_view kind, const SegmentMeta& segment) {
 }
 
 std::string ParentOf(const std::string& object) { return object.substr(0, object.rfind('/')); }
+
+// The part of a file's name that says who made it: "segments/<collection>/<segment>/<writer>/…" or
+// "indexes/<collection>/<segment>/<index>-<writer>".
+std::string WriterOf(const std::string& object) {
+  size_t at = 0;
+  for (int parts = 0; parts < 3; ++parts) {
+    at = object.find('/', at);
+    if (at == std::string::npos) return "";
+    ++at;
+  }
+  if (object.starts_with("indexes/")) at = object.find('-', at) + 1;  // 0, and so nobody's, if there is none
+  return object.substr(at);
+}
 
 bool HasFiles(const SegmentMeta& segment) { return !segment.manifest.empty() || !segment.indexes.empty(); }
 
@@ -97,7 +113,7 @@ bool DataCoordRole::IsGarbage(const SegmentMeta& segment, const Collection* coll
 
 // The key stays as a tombstone while the log may still hold the segment's records.
 bool DataCoordRole::MayForget(const SegmentMeta& segment) {
-  if (segment.kind == SegmentKind::kDeletes) return true;
+  if (segment.kind == SegmentKind::kDeletes || !RuleHolds(Rule::kTombstones)) return true;
   MutexLock lock(mutex_);
   const auto known = checkpoints_.find(segment.channel);
   if (known != checkpoints_.end() && known->second >= segment.log_end) return true;
@@ -193,32 +209,47 @@ Status DataCoordRole::DeleteObjects(const SegmentMeta& segment) const {
 // The files that one attempt at writing the segment made.
 Status DataCoordRole::DeleteAttempt(const SegmentMeta& segment) const { return DeleteAll(ParentOf(segment.manifest) + "/"); }
 
-// Files that no segment names: left by flushes, builds and compactions that were interrupted. Runs once after a start,
-// when every epoch and job that could have made them before is closed.
+// Whether who made the file can make it part of a segment no more. Its name says who that was: the owner of a channel at
+// an epoch ("e<epoch>c<channel>-…"), whose commit is refused once there is a higher one, or a task ("j<task>-…"), whose
+// report ends it.
+bool DataCoordRole::IsClosed(const std::string& object) const {
+  if (!RuleHolds(Rule::kOpenWriters)) return true;
+  const std::string writer = WriterOf(object);
+  int64_t number = 0;
+  ChannelId channel = 0;
+  if (std::sscanf(writer.c_str(), "j%ld-", &number) == 1) {
+    const auto tasks = deps_.catalog->Tasks();
+    return std::none_of(tasks.begin(), tasks.end(), [&](const TaskSpec& task) { return task.id == number; });
+  }
+  if (std::sscanf(writer.c_str(), "e%ldc%d-", &number, &channel) != 2) return false;
+  return deps_.catalog->Channel(channel).epoch > number;
+}
+
+// Files that no segment names: left by flushes, builds and compactions that were interrupted. Other processes may be
+// writing, and clocks differ: what is listed first was made under an epoch or a task that a later view of the catalog
+// knows, so that view tells whether it may yet become part of a segment.
 void DataCoordRole::SweepOrphans() const {
-  const int64_t started_ms = WallMs();
+  const Stopwatch watch;
+  std::vector<ObjectInfo> objects;
+  for (const char* prefix : {"segments/", "indexes/"}) {
+    auto listed = deps_.objects->List(prefix);
+    if (!listed.ok()) continue;
+    std::move(listed->begin(), listed->end(), std::back_inserter(objects));
+  }
+  const auto now = deps_.meta->CurrentRevision();
+  if (objects.empty() || !now.ok() || !deps_.catalog->WaitFor(*now, kSeen).ok()) return;
   std::set<std::string> referenced;
   for (const auto& segment : deps_.catalog->AllSegments()) {
-    // What ended before this start has no reader any more; its grace need not be waited for.
-    const CollectionPtr collection = deps_.catalog->GetCollection(segment->collection);
-    const auto placement = deps_.catalog->FindPlacement(segment->collection);
-    if (IsGarbage(*segment, collection.get(), placement.get())) continue;
     // A manifest's objects share its directory.
     if (!segment->manifest.empty()) referenced.insert(ParentOf(segment->manifest));
     for (const SegmentIndex& index : segment->indexes) referenced.insert(index.object);
   }
   int64_t deleted = 0;
-  for (const char* prefix : {"segments/", "indexes/"}) {
-    const auto objects = deps_.objects->List(prefix);
-    if (!objects.ok()) continue;
-    for (const ObjectInfo& object : *objects) {
-      const bool known = referenced.contains(ParentOf(object.name)) || referenced.contains(object.name);
-      // Anything this process may have begun to write meanwhile is left alone.
-      if (known || object.modified_unix_ms >= process_started_ms_) continue;
-      if (deps_.objects->Delete(object.name).ok()) ++deleted;
-    }
+  for (const ObjectInfo& object : objects) {
+    const bool known = referenced.contains(ParentOf(object.name)) || referenced.contains(object.name);
+    if (!known && IsClosed(object.name) && deps_.objects->Delete(object.name).ok()) ++deleted;
   }
-  if (deleted > 0) LogInfo("removed {} files that nothing refers to, in {} ms", deleted, WallMs() - started_ms);
+  if (deleted > 0) LogInfo("removed {} files that nothing refers to, in {} ms", deleted, watch.elapsed_ms());
 }
 
 }  // namespace saker

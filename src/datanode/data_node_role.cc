@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "meta/generation_store.h"
 
 namespace saker {
@@ -231,7 +232,7 @@ Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Tim
     for (const LogRecord& record : records) {
       if (record.offset > fence) break;
       if (record.type == LogRecordType::kFence) {
-        if (auto ceiling = DecodeCeiling(record.payload); ceiling.ok() && record.offset != fence) {
+        if (auto ceiling = DecodeCeiling(record.payload); ceiling.ok() && record.offset != fence && RuleHolds(Rule::kCeilings)) {
           seen = std::max(seen, ceiling->ceiling);
         }
         continue;
@@ -247,7 +248,7 @@ Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Tim
         min_version_[barrier.collection] = std::max(min_version_[barrier.collection], barrier.version);
       } else {
         ASSIGN_OR_RETURN(const CeilingRecord ceiling, DecodeCeiling(record.payload));
-        seen = std::max(seen, ceiling.ceiling);
+        if (RuleHolds(Rule::kCeilings)) seen = std::max(seen, ceiling.ceiling);
       }
     }
     at = records.back().offset + 1;
@@ -278,7 +279,7 @@ Status DataNodeRole::ReplayWrite(ChannelId channel, const LogRecord& log_record,
     return {};
   }
   std::erase_if(record->inserts, [&](const InsertRecord& insert) {
-    return committed.contains(insert.segment) || collection->FindPartition(insert.partition) == nullptr;
+    return (committed.contains(insert.segment) && RuleHolds(Rule::kSkipCommitted)) || collection->FindPartition(insert.partition) == nullptr;
   });
   const ShardKey key{record->collection, channel};
   const bool deletes_committed = record->ts <= CommittedDeletesUntil(key);

@@ -23,6 +23,8 @@ struct DataNodeSettings {
   int64_t channel_unflushed_bytes = 256 << 20;   // a channel with more is flushed; writes are refused beyond twice it
   int64_t segment_bytes = 1024 << 20;            // a growing segment with more is sealed
   std::chrono::milliseconds flush_age{600'000};  // rows unflushed for longer are flushed
+  // A log smaller than this is not truncated: the sync would cost more than the space is worth.
+  int64_t log_keep_bytes = 4 << 20;
   // Reads that needn't be strong trust a proof of ownership this long; see protocol.md rule 3.
   std::chrono::milliseconds proof_age{5'000};
 };

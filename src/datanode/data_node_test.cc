@@ -1216,6 +1216,20 @@ TEST_F(DataNodeTest, OlderVersionsOfACollectionAreRefusedAfterABarrier) {
   EXPECT_THAT(Now(), ElementsAre(Pair(1, "a"), Pair(3, "c")));
 }
 
+// A proxy that sends its batch again names the version it has learnt of meanwhile.
+TEST_F(DataNodeTest, RowsOfADroppedPartitionAreRefusedAtWhateverVersion) {
+  ASSERT_TRUE(Do({.inserts = {RowWith(1, "a")}, .partition = kOtherPartition}).ok());
+  std::erase_if(collection_.partitions, [](const Partition& p) { return p.id == kOtherPartition; });
+  collection_.version = 2;
+  stores().Put(collection_);
+  ASSERT_TRUE(node().BarrierCollection(kModelCollection, {0}, 2, false, {kOtherPartition}).ok());
+  EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}, .partition = kOtherPartition, .version = 1}).status().code(), ErrorCode::kStaleRoute);
+  EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}, .partition = kOtherPartition, .version = 2}).status().code(), ErrorCode::kPartitionNotFound);
+  collection_.version = 3;  // of a change that needs no barrier
+  stores().Put(collection_);
+  EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}, .partition = kOtherPartition, .version = 2}).status().code(), ErrorCode::kStaleRoute);
+}
+
 TEST_F(DataNodeTest, ADroppedCollectionsRowsAreForgotten) {
   Insert({{1, "a"}});
   collection_.dropped = true;

@@ -3,6 +3,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "base/metrics.h"
 #include "datanode/data_node_role.h"
 
@@ -10,14 +11,13 @@ namespace saker {
 namespace {
 
 constexpr auto kRetryFlush = std::chrono::milliseconds(1000);
-// A log smaller than this is not truncated: the sync would cost more than the space is worth.
-constexpr int64_t kTruncateAboveBytes = 4 << 20;
 
-// Unique for every attempt: an object is written once, and garbage collection sees by the epoch who made it.
-std::string AttemptName(CollectionId collection, SegmentId segment, Epoch epoch) {
+// Unique for every attempt: an object is written once, and garbage collection sees by the epoch of which channel who made
+// it (coord/garbage.cc).
+std::string AttemptName(CollectionId collection, SegmentId segment, ChannelId channel, Epoch epoch) {
   static std::atomic<int64_t> attempt{0};
   return "segments/" + std::to_string(collection.value) + "/" + std::to_string(segment.value) + "/e" +
-         std::to_string(epoch) + "-" + std::to_string(MonotonicUs()) + "-" + std::to_string(++attempt);
+         std::to_string(epoch) + "c" + std::to_string(channel) + "-" + std::to_string(MonotonicUs()) + "-" + std::to_string(++attempt);
 }
 
 }  // namespace
@@ -90,7 +90,7 @@ Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shar
     request.schema = collection->schema;
     request.sources = {segment};
     request.deletes_until = generation.rows_until;
-    request.prefix = AttemptName(shard.collection(), segment->id(), epoch);
+    request.prefix = AttemptName(shard.collection(), segment->id(), shard.channel(), epoch);
     ASSIGN_OR_RETURN(const SegmentFiles files, WriteSegment(request));
     SegmentMeta meta;
     meta.id = segment->id();
@@ -113,7 +113,7 @@ Result<std::vector<SegmentMeta>> DataNodeRole::WriteGeneration(const Shard& shar
   }
   if (!generation.deletes.empty()) {
     ASSIGN_OR_RETURN(const int64_t id, deps_.next_id());
-    ASSIGN_OR_RETURN(const SegmentFiles files, WriteDeletes(deps_.objects, AttemptName(shard.collection(), SegmentId(id), epoch),
+    ASSIGN_OR_RETURN(const SegmentFiles files, WriteDeletes(deps_.objects, AttemptName(shard.collection(), SegmentId(id), shard.channel(), epoch),
                                                             SegmentId(id), generation.deletes));
     SegmentMeta meta;
     meta.id = SegmentId(id);
@@ -218,6 +218,7 @@ bool DataNodeRole::StillWanted(const Shard& shard, const Growing& growing, int64
     route = placement->version;
     if (placement->Serves(growing.segment->id())) return false;
   }
+  if (!RuleHolds(Rule::kGrowingCopy)) return false;
   // Gone from the catalog: all its rows were deleted, or compaction replaced it, which it does to served segments only.
   return meta != nullptr && meta->state != SegmentState::kDropped;
 }
@@ -268,7 +269,7 @@ void DataNodeRole::MoveCheckpoints() {
     Channel& channel = At(id);
     if (checkpoint <= channel.checkpoint) continue;
     // Worth a sync only if it frees something.
-    const bool idle = deps_.log->size_bytes() < kTruncateAboveBytes;
+    const bool idle = deps_.log->size_bytes() < settings_.log_keep_bytes;
     if (idle) continue;
     const Status status = deps_.log->Truncate(id, checkpoint, epochs[id]);
     if (!status.ok()) {

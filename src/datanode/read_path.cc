@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/rules.h"
 #include "datanode/data_node_role.h"
 #include "meta/generation_store.h"
 
@@ -105,7 +106,7 @@ void DataNodeRole::ProveOwnership(const std::vector<ChannelId>& channels, Consis
   for (const ChannelId channel : channels) {
     if (MonotonicUs() - At(channel).proved_us >= trusted_us) unproved.push_back(channel);
   }
-  if (unproved.empty()) return done({});
+  if (unproved.empty() || !RuleHolds(Rule::kProof)) return done({});
   struct Round {
     std::atomic<size_t> left;
     Mutex mutex;
@@ -194,7 +195,7 @@ Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(c
     }
   }
   const auto min = min_route_.find(leg.collection);
-  if (min != min_route_.end() && leg.route_version < min->second) {
+  if (min != min_route_.end() && leg.route_version < min->second && RuleHolds(Rule::kMinimumRoute)) {
     return Status(ErrorCode::kStaleRoute, "route version " + std::to_string(leg.route_version) + " is outdated, need " +
                                               std::to_string(min->second));
   }

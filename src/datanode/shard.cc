@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/rules.h"
+
 namespace saker {
 
 std::shared_ptr<GrowingSegment> Shard::SegmentOf(const InsertRecord& insert, const SchemaPtr& schema, LogOffset offset) {
@@ -31,7 +33,7 @@ void Shard::Apply(const WriteRecord& record, LogOffset offset, int64_t bytes, co
   }
   for (const auto& insert : record.inserts) SegmentOf(insert, schema, offset)->Append(insert.rows, record.ts);
   MutexLock lock(mutex_);
-  if (open_first_ < 0) {
+  if (open_first_ < 0 && (!record.inserts.empty() || RuleHolds(Rule::kDeletesHoldLog))) {
     open_first_ = offset;
     open_since_ = record.ts;
   }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "base/metrics.h"
 #include "datanode/data_node_role.h"
 
@@ -60,7 +61,7 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
       return;
     }
     if (const auto min = min_version_.find(request.collection);
-        min != min_version_.end() && request.collection_version < min->second) {
+        min != min_version_.end() && request.collection_version < min->second && RuleHolds(Rule::kVersions)) {
       refused = Status(ErrorCode::kStaleRoute, "the collection changed while the request was on its way");
     } else {
       refused = Stamp(*pending);
@@ -96,6 +97,13 @@ Status DataNodeRole::Admit(const WriteRequest& request, CollectionPtr& collectio
     return {ErrorCode::kStaleRoute, "collection " + std::to_string(request.collection.value) + " is not known here yet as the request has it"};
   }
   for (const ShardWrite& shard : request.shards) {
+    // As of the version that the request names, or a later one: dropped. Whoever names an older one finds out by asking
+    // again.
+    for (const auto& [partition, rows] : shard.inserts) {
+      if (collection->FindPartition(partition) != nullptr) continue;
+      if (request.collection_version < collection->version) return {ErrorCode::kStaleRoute, "the collection's partitions have changed"};
+      return {ErrorCode::kPartitionNotFound, "partition not found[partition=" + std::to_string(partition.value) + "]"};
+    }
     if (shard.channel < 0 || shard.channel >= static_cast<int>(channels_.size()) || !At(shard.channel).serving) {
       return ChannelAway(shard.channel);
     }
@@ -200,6 +208,7 @@ void DataNodeRole::AppendFailed(const std::vector<ChannelId>& channels, const St
     default:
       break;
   }
+  if (!RuleHolds(Rule::kUnknownAppend)) return;
   for (const ChannelId channel : channels) {
     if (!At(channel).serving) continue;
     StepDown(channel, why.ToString());

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/rules.h"
+
 namespace saker {
 namespace {
 
@@ -50,6 +52,7 @@ Status IdAllocator::TakeBlock(int64_t at_least) {
     const bool follows = end_ > next_ && first == end_;
     const int64_t needed = follows ? at_least - (end_ - next_) : at_least;
     const int64_t end = first + std::max(block_, needed);
+    if (!RuleHolds(Rule::kIdBlocks)) unchanged = Compare{key_, Compare::Target::kVersion, Compare::Op::kNotEqual, -1, {}};
     const Result<Revision> taken = store_->Commit({unchanged}, {MetaOp::Put(key_, std::to_string(end))});
     if (taken.ok()) {
       if (!follows) next_ = first;

@@ -15,10 +15,12 @@ Status Proxy::CreateDatabase(const CallContext& context, const std::string& name
 
 Status Proxy::DropDatabase(const CallContext& context, const std::string& name) {
   RETURN_IF_ERROR(CheckDatabaseName(name, limits()));
-  if (catalog_->FindDatabase(name) == nullptr) return {};  // as Milvus: dropping what isn't there succeeds
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
-  return Seen(context, root->DropDatabase(name));
+  const auto dropped = root->DropDatabase(name);
+  // As Milvus: dropping what isn't there succeeds. Whether it is there, rootcoord knows: this view may lag behind.
+  if (dropped.status().code() == ErrorCode::kDatabaseNotFound) return {};
+  return Seen(context, dropped);
 }
 
 Status Proxy::AlterDatabase(const CallContext& context, const std::string& name, const KeyValues& set,
@@ -46,8 +48,6 @@ Status Proxy::CreateCollection(const CallContext& context, CollectionDraft draft
 
 Status Proxy::DropCollection(const CallContext& context, const std::string& name) {
   RETURN_IF_ERROR(CheckCollectionName(name, limits()));
-  const auto found = catalog_->FindCollection(context.database, name);
-  if (!found.ok()) return found.status().code() == ErrorCode::kCollectionNotFound ? Status() : found.status();
   RootCoord* root = peers_->root_coord();
   if (root == nullptr) return CoordinatorAway("rootcoord");
   const auto dropped = root->DropCollection(context.database, name);
@@ -113,8 +113,7 @@ Status Proxy::DropPartition(const CallContext& context, const std::string& colle
   if (collection->schema->PartitionKey() != nullptr) return Unexpected("disable drop partition if partition key mode is used");
   RETURN_IF_ERROR(CheckPartitionName(name, true, limits()));
   const Partition* partition = collection->FindPartition(name);
-  if (partition == nullptr) return {};
-  if (collection->IsLoaded(partition->id)) {
+  if (partition != nullptr && collection->IsLoaded(partition->id)) {
     return Unexpected("partition cannot be dropped, partition is loaded, please release it first");
   }
   if (name == kDefaultPartition) return Unexpected("default partition cannot be deleted");

@@ -125,21 +125,26 @@ class FakeCoords final : public RootCoord, public DataCoord, public QueryCoord {
   int blocks = 0;
   int64_t rows = 0;
   std::function<Revision()> on_load;
+  std::vector<std::string> dropped;
 
   using KV = KeyValues;
   using SV = std::vector<std::string>;
   static Status No() { return {ErrorCode::kUnimplemented, "not in this test"}; }
+  Result<Revision> Drop(const std::string& name) {
+    dropped.push_back(name);
+    return Revision{1};
+  }
   Result<Revision> CreateDatabase(const std::string&, const KV&) override { return No(); }
-  Result<Revision> DropDatabase(const std::string&) override { return No(); }
+  Result<Revision> DropDatabase(const std::string& name) override { return Drop(name); }
   Result<Revision> AlterDatabase(const std::string&, const KV&, const SV&) override { return No(); }
   Result<Revision> CreateCollection(const CollectionDraft&) override { return No(); }
-  Result<Revision> DropCollection(const std::string&, const std::string&) override { return No(); }
+  Result<Revision> DropCollection(const std::string&, const std::string& name) override { return Drop(name); }
   Result<Revision> RenameCollection(const std::string&, const std::string&, const std::string&, const std::string&) override { return No(); }
   Result<Revision> AlterCollection(CollectionId, const KV&, const SV&) override { return No(); }
   Result<Revision> AlterField(CollectionId, const std::string&, const KV&, const SV&) override { return No(); }
   Result<Revision> AddField(CollectionId, const FieldSchema&) override { return No(); }
   Result<Revision> CreatePartition(CollectionId, const std::string&) override { return No(); }
-  Result<Revision> DropPartition(CollectionId, const std::string&) override { return No(); }
+  Result<Revision> DropPartition(CollectionId, const std::string& name) override { return Drop(name); }
   Result<Revision> CreateAlias(const std::string&, const std::string&, const std::string&) override { return No(); }
   Result<Revision> DropAlias(const std::string&, const std::string&) override { return No(); }
   Result<Revision> AlterAlias(const std::string&, const std::string&, const std::string&) override { return No(); }

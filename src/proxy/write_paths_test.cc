@@ -59,5 +59,14 @@ TEST_F(ProxyPaths, IdsComeInBlocks) {
   EXPECT_EQ(proxy_->AllocateIds(500'000).status().code(), ErrorCode::kServiceUnavailable);
 }
 
+// A proxy's view lags: what another proxy has just made may be unknown here, and a drop of it must not be answered as if
+// there were nothing to drop.
+TEST_F(ProxyPaths, WhetherThereIsAnythingToDropIsForRootcoordToSay) {
+  EXPECT_TRUE(proxy_->DropDatabase(Context(), "new").ok());
+  EXPECT_TRUE(proxy_->DropCollection(Context(), "fresh").ok());
+  EXPECT_TRUE(proxy_->DropPartition(Context(), "c", "young").ok());
+  EXPECT_THAT(peers_.coords.dropped, ElementsAre("new", "fresh", "young"));
+}
+
 }  // namespace
 }  // namespace saker

@@ -178,9 +178,8 @@ bool QueryNodeRole::Load(const SegmentMeta& meta, const Collection& collection) 
       return false;
     }
     // What the others lack they get with the next read; getting a delete twice is harmless.
-    auto& applied = loaded.follower->applied;
-    applied = loaded.follower->segments.empty() ? position : std::min(applied.load(), position);
-    loaded.follower->segments.push_back(*segment);
+    loaded.follower->segments.push_back({*segment, position});
+    loaded.follower->Changed();
   }
   {
     WriterLock lock(mutex_);
@@ -204,7 +203,9 @@ void QueryNodeRole::Unload(SegmentId id) {
   bool last = false;
   {
     MutexLock lock(gone.follower->mutex);
-    std::erase(gone.follower->segments, gone.segment);
+    std::erase_if(gone.follower->segments, [&](const Following& f) { return f.segment == gone.segment; });
+    // What only it lacked may be gone, from its owner and from the files: nobody asks for that any more.
+    gone.follower->Changed();
     last = gone.follower->segments.empty();
   }
   if (last) {
@@ -268,6 +269,18 @@ std::shared_ptr<QueryNodeRole::Follower> QueryNodeRole::FollowerOf(const ShardKe
   return follower;
 }
 
+void QueryNodeRole::Follower::Changed() {
+  if (segments.empty()) return;
+  Timestamp least = kMaxTimestamp;
+  for (const Following& following : segments) least = std::min(least, following.applied);
+  applied = least;
+}
+
+void QueryNodeRole::Follower::Reached(Timestamp ts) {
+  for (Following& following : segments) following.applied = std::max(following.applied, ts);
+  applied = std::max(applied.load(), ts);
+}
+
 // Applies the committed delete segments of the shard beyond `position` and moves it to where they end.
 Status QueryNodeRole::ApplyFiles(const ShardKey& key, const std::vector<SegmentPtr>& segments, Timestamp& position) const {
   std::vector<std::shared_ptr<const SegmentMeta>> files;
@@ -313,22 +326,24 @@ Status QueryNodeRole::FollowDeletes(const ShardKey& key, Follower& follower, Tim
     auto stream = owner->Deletes({key.first, key.second, follower.applied, until});
     if (stream.status().code() == ErrorCode::kCompacted) {
       Timestamp position = follower.applied;
-      RETURN_IF_ERROR(ApplyFiles(key, follower.segments, position));
+      std::vector<SegmentPtr> segments;
+      for (const Following& following : follower.segments) segments.push_back(following.segment);
+      RETURN_IF_ERROR(ApplyFiles(key, segments, position));
       if (position == follower.applied) {
         // The files are gone too: compaction put these deletes into segments that replace ours. A newer route says so.
         return {ErrorCode::kStaleRoute, "the deletes after timestamp " + std::to_string(position) + " are compacted"};
       }
-      follower.applied = position;
+      follower.Reached(position);
       continue;
     }
     RETURN_IF_ERROR(stream.status());
     for (const DeleteBatch& batch : stream->batches) {
-      for (const auto& segment : follower.segments) segment->Delete(batch);
+      for (const Following& following : follower.segments) following.segment->Delete(batch);
     }
     if (stream->complete_until <= follower.applied) {
       return {ErrorCode::kServiceUnavailable, "the owner of channel " + std::to_string(key.second) + " is behind the read"};
     }
-    follower.applied = stream->complete_until;
+    follower.Reached(stream->complete_until);
   }
   return {};
 }

@@ -43,10 +43,17 @@ class QueryNodeRole : public QueryNode {
 
  private:
   // The deletes of one shard, as applied to this node's segments of it.
+  struct Following {
+    SegmentPtr segment;
+    Timestamp applied = 0;                           // it has the deletes up to here
+  };
   struct Follower {
     Mutex mutex;
-    std::atomic<Timestamp> applied{0};               // all segments have the deletes up to here
-    std::vector<SegmentPtr> segments GUARDED_BY(mutex);
+    std::atomic<Timestamp> applied{0};               // the least of the segments'
+    std::vector<Following> segments GUARDED_BY(mutex);
+
+    void Changed() REQUIRES(mutex);                  // one came or went
+    void Reached(Timestamp ts) REQUIRES(mutex);      // all of them
   };
   struct Attached {
     FieldId field;

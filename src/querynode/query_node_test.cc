@@ -429,6 +429,25 @@ TEST_F(QueryNodeTest, ASegmentThatIsLoadedLaterLacksNoDelete) {
   EXPECT_THAT(KeysAt(2000, {SegmentId(1), SegmentId(2)}), ElementsAre(0, 2, 3, 4, 5, 7, 8, 9));
 }
 
+// A segment that has all deletes is not held up by what one that has left had yet to get: those deletes may be nowhere any
+// more, neither at the owner nor in files, since a compaction applied them.
+TEST_F(QueryNodeTest, WhatOnlyAReplacedSegmentLackedIsNotAskedForAgain) {
+  owner_.Reach(1500);
+  stores_->Put(Write(1, 0, 5, 100, 200));
+  stores_->Place({SegmentId(1)});
+  ASSERT_TRUE(AwaitLoaded({SegmentId(1)}));
+  owner_.Delete(2000, {1});
+  stores_->Put(Write(2, 2, 3, 100, 2000));  // the output of a compaction that applied the delete
+  stores_->Place({SegmentId(1), SegmentId(2)});
+  ASSERT_TRUE(AwaitLoaded({SegmentId(1), SegmentId(2)}));
+  stores_->Place({SegmentId(2)});
+  ASSERT_TRUE(AwaitLoaded({SegmentId(2)}));
+  owner_.ForgetUntil(2000);
+  EXPECT_THAT(KeysAt(2000, {SegmentId(2)}), ElementsAre(2, 3, 4));
+  owner_.Delete(2100, {3});
+  EXPECT_THAT(KeysAt(2100, {SegmentId(2)}), ElementsAre(2, 4));
+}
+
 // ---- damage
 
 TEST_F(QueryNodeTest, ADamagedSegmentIsReportedByNameAndTheOthersAreServed) {

@@ -205,6 +205,7 @@ std::map<std::string, Setter> Keys(Config* c, Composite* more) {
       {"queryCoord.overloadedMemoryThresholdPercentage", Fraction(&c->overloaded_memory_percent, 1, 100)},
       {"dataCoord.autoBalance", Flag(&c->auto_balance_channels)},
       {"saker.diskReserveMb", Number(&c->disk_reserve_mb, 0, kBig)},
+      {"saker.logKeepMb", Number(&c->log_keep_mb, 0, 1 << 20)},
       {"saker.slowQueryMs", Number(&c->slow_query_ms, 0, kBig)},
   };
   const auto add = [&](const std::string& key, Setter setter) { keys[key] = std::move(setter); };

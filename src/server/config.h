@@ -67,6 +67,7 @@ struct Config {
   int64_t graceful_time_ms = 5000;          // common.gracefulTime: how stale Bounded may be
   int64_t channels = 16;                    // rootCoord.dmlChannelNum
   int64_t segment_max_mb = 1024;            // dataCoord.segment.maxSize
+  int64_t log_keep_mb = 4;                  // saker.logKeepMb: a log smaller than this is not truncated
   double segment_seal_proportion = 0.12;    // dataCoord.segment.sealProportion
   int64_t segment_max_life_s = 86400;       // dataCoord.segment.maxLife
   int64_t segment_max_idle_s = 600;         // dataCoord.segment.maxIdleTime

@@ -107,6 +107,7 @@ std::unique_ptr<DataNodeRole> Runtime::MakeDataNode() {
   DataNodeSettings settings;
   settings.segment_bytes = config.segment_max_mb << 20;
   settings.flush_age = std::chrono::seconds(config.segment_max_idle_s);
+  settings.log_keep_bytes = config.log_keep_mb << 20;
   settings.proof_age = std::chrono::milliseconds(config.graceful_time_ms);
   DataNodeDeps deps;
   deps.node = node;

@@ -1,24 +1,15 @@
 #include "transport/server.h"
 
 #include <fmt/format.h>
-#include <grpcpp/generic/async_generic_service.h>
-#include <grpcpp/impl/rpc_service_method.h>
-#include <grpcpp/impl/service_type.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server.h>
-#include <grpcpp/server_builder.h>
-#include <grpcpp/support/server_callback.h>
 
 #include <map>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "rpc/brief_calls.h"
-#include "rpc/grpc_process.h"
 #include "transport/channel.h"
-#include "transport/incoming_call.h"
+#include "transport/door.h"
 #include "transport/methods.h"
-#include "transport/wire_grpc.h"
 
 namespace saker {
 
@@ -194,39 +185,7 @@ Handler HandlerOf(Context* context, RoleSlot<Role>* slot, void (Role::*method)(A
   };
 }
 
-// ---- gRPC
-
-int64_t DeadlineOf(const grpc::CallbackServerContext& context) {
-  const auto deadline = context.deadline();
-  const auto now = std::chrono::system_clock::now();
-  if (deadline > now + std::chrono::hours(24)) return kNoDeadlineUs;
-  return MonotonicUs() + std::chrono::duration_cast<std::chrono::microseconds>(deadline - now).count();
-}
-
-// gRPC's side of a call. It lives until gRPC is done with it, which is after the answer; the answer comes once.
-class WireReactor final : public grpc::ServerUnaryReactor {
- public:
-  explicit WireReactor(grpc::ByteBuffer* response) : response_(response) {}
-
-  IncomingCallPtr Begin(Context& context, const grpc::CallbackServerContext& wire, const grpc::ByteBuffer& request) {
-    IncomingCallPtr call = context.NewCall(FromByteBuffer(request), DeadlineOf(wire), [this](const Frame& answer) {
-      *response_ = ToByteBuffer(answer);
-      Finish(grpc::Status::OK);
-    });
-    call_ = call;
-    return call;
-  }
-  void OnCancel() override {
-    if (const IncomingCallPtr call = call_.lock()) call->Cancel();
-  }
-  void OnDone() override { delete this; }
-
- private:
-  bool InternalInlineable() override { return true; }  // OnCancel and OnDone do next to nothing
-
-  grpc::ByteBuffer* const response_;
-  std::weak_ptr<IncomingCall> call_;
-};
+// ---- dispatch
 
 void Handle(Context& context, const ServedMethod& method, const IncomingCallPtr& call) {
   if (call->expired()) return call->Fail({ErrorCode::kDeadlineExceeded, "the call's deadline passed while it waited"});
@@ -261,38 +220,6 @@ void Dispatch(Context& context, const ServedMethod& method, IncomingCallPtr call
     return;
   }
   method.pool->Post([&context, &method, call = std::move(call)] { Handle(context, method, call); });
-}
-
-class RoleService final : public grpc::Service {
- public:
-  RoleService(Context* context, const ServedMethods* methods) {
-    using grpc::internal::RpcServiceMethod;
-    int index = 0;
-    for (const auto& [name, method] : *methods) {
-      AddMethod(new RpcServiceMethod(name.c_str(), grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
-      MarkMethodRawCallback(index++, new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-                                         [context, method = &method](grpc::CallbackServerContext* wire, const grpc::ByteBuffer* request,
-                                                                     grpc::ByteBuffer* response) -> grpc::ServerUnaryReactor* {
-                                           auto* reactor = new WireReactor(response);
-                                           Dispatch(*context, *method, reactor->Begin(*context, *wire, *request));
-                                           return reactor;
-                                         }));
-    }
-  }
-};
-
-Result<std::shared_ptr<grpc::ServerCredentials>> Credentials(const InternalTls& tls) {
-  if (!tls.enabled) return grpc::InsecureServerCredentials();
-  grpc::SslServerCredentialsOptions ssl(tls.mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-                                                   : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
-  ASSIGN_OR_RETURN(pair.cert_chain, ReadPem(tls.certificate, "certificate between nodes"));
-  ASSIGN_OR_RETURN(pair.private_key, ReadPem(tls.key, "key between nodes"));
-  ssl.pem_key_cert_pairs.push_back(pair);
-  if (tls.mutual) {
-    ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem(tls.ca, "CA between nodes"));
-  }
-  return grpc::SslServerCredentials(ssl);
 }
 
 }  // namespace
@@ -334,8 +261,8 @@ struct InternalServer::State {
   RoleSlot<DataNode> data_node;
   RoleSlot<QueryNode> query_node;
   ServedMethods methods;
-  std::unique_ptr<RoleService> service;
-  std::unique_ptr<grpc::Server> server;
+  std::vector<const ServedMethod*> by_number;  // as the door knows them
+  std::unique_ptr<Door> door;
   int port = 0;
 };
 
@@ -409,43 +336,35 @@ void InternalServer::Serve(DataNode* role) { state_->data_node.Set(role); }
 void InternalServer::Serve(QueryNode* role) { state_->query_node.Set(role); }
 
 Result<std::unique_ptr<InternalServer>> InternalServer::Start(InternalServerOptions options) {
-  PrepareGrpc();
   SAKER_CHECK(options.data != nullptr && options.control != nullptr && options.waiting != nullptr);
   auto state = std::make_unique<State>(options);
   state->AddCoordinators();
   state->AddNodes();
   state->AddPing();
   state->AddReaches();
-  state->service = std::make_unique<RoleService>(&state->context, &state->methods);
-  ASSIGN_OR_RETURN(const auto credentials, Credentials(options.tls));
-  if (credentials == nullptr) {
-    return Status(ErrorCode::kParameterInvalid, fmt::format("TLS certificate '{}' and key '{}' don't make a pair",
-                                                            options.tls.certificate, options.tls.key));
+  Door::Settings settings;
+  settings.listen = options.listen;
+  settings.tls = options.tls;
+  for (const auto& [name, method] : state->methods) {
+    settings.methods.push_back(name);
+    state->by_number.push_back(&method);
   }
-  grpc::ServerBuilder builder;
-  builder.RegisterService(state->service.get());
-  builder.AddListeningPort(options.listen, credentials, &state->port);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(kLargestMessage));
-  builder.SetMaxSendMessageSize(-1);
-  // Peers ping while they wait for an answer.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 100);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  state->server = builder.BuildAndStart();
-  if (state->server == nullptr || state->port == 0) {
-    return Status(ErrorCode::kIoFailed, fmt::format("cannot serve other nodes on {}: is the port in use by another process, "
-                                                    "or a TLS file not valid?", options.listen));
-  }
+  settings.begin = [state = state.get()](Frame request, int64_t deadline_us, IncomingCall::Send send) {
+    return state->context.NewCall(std::move(request), deadline_us, std::move(send));
+  };
+  settings.dispatch = [state = state.get()](size_t method, IncomingCallPtr call) {
+    Dispatch(state->context, *state->by_number[method], std::move(call));
+  };
+  ASSIGN_OR_RETURN(state->door, Door::Open(std::move(settings)));
+  state->port = state->door->port();
   return std::unique_ptr<InternalServer>(new InternalServer(std::move(state)));
 }
 
 void InternalServer::Stop(int grace_ms) {
-  if (state_->server == nullptr) return;
-  state_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(grace_ms));
-  state_->server->Wait();
+  if (state_->door == nullptr) return;
+  state_->door->Close(std::chrono::milliseconds(grace_ms));
   state_->context.WaitForCalls();  // answered, but perhaps still on their way out of their handlers
-  state_->server.reset();
+  state_->door.reset();
 }
 
 }  // namespace saker

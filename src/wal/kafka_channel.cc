@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/rules.h"
+
 namespace saker {
 namespace {
 
@@ -44,10 +46,10 @@ bool KafkaChannelIndex::Add(const KafkaRecordHeader& header, std::string_view va
 }
 
 bool KafkaChannelIndex::AddPiece(const KafkaRecordHeader& header, LogOffset offset) {
-  if (fences_.empty() || header.epoch != fences_.back().epoch || header.incarnation != fences_.back().incarnation ||
-      header.sequence != next_sequence_) {
-    return false;
-  }
+  if (fences_.empty()) return false;
+  const Fence& standing = fences_.back();
+  const bool due = header.epoch == standing.epoch && header.incarnation == standing.incarnation && header.sequence == next_sequence_;
+  if (!due && RuleHolds(Rule::kVoidAfterFence)) return false;
   const bool continues = open_pieces_ != 0 && header.piece == open_next_ && header.pieces == open_pieces_;
   if (!continues) {
     if (header.piece != 0) return false;
