@@ -82,7 +82,8 @@ Status PrintKeys(const Config& config) {
   ASSIGN_OR_RETURN(const RangeResult all, store->Range(""));
   std::map<std::string, std::pair<int64_t, int64_t>> counts;
   for (const KeyValue& kv : all.kvs) {
-    auto& [keys, bytes] = counts[kv.key.substr(0, kv.key.find('/') + 1)];
+    const size_t slash = kv.key.find('/');
+    auto& [keys, bytes] = counts[kv.key.substr(0, slash == std::string::npos ? slash : slash + 1)];
     ++keys;
     bytes += static_cast<int64_t>(kv.key.size() + kv.value.size());
   }
