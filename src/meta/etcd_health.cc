@@ -114,6 +114,7 @@ void JudgeAlarms(const EtcdExamination& now, Findings& out) {
 void JudgeSpace(const EtcdMemberStatus& member, Findings& out) {
   if (member.quota_exceeded) return;
   const int64_t told = EtcdQuota(member);
+  if (told < 0) return;  // switched off
   const double quota = static_cast<double>(told > 0 ? told : kDefaultQuota);
   if (static_cast<double>(member.db_bytes) < kNearlyFull * quota) return;
   const bool fragmented = static_cast<double>(member.db_in_use_bytes) < kNearlyFull * quota;

@@ -102,6 +102,13 @@ TEST(EtcdHealthTest, WarnsBeforeTheQuotaIsReached) {
   ExpectOnly(now, false, {"2.0 GiB (the default"});
 }
 
+TEST(EtcdHealthTest, WithoutAQuotaNoneIsReached) {
+  EtcdExamination now = Well();
+  now.members[0].quota_bytes = -1;  // --quota-backend-bytes=-1
+  now.members[0].db_bytes = 10 * kGib;
+  EXPECT_TRUE(JudgeEtcd(now).empty());
+}
+
 TEST(EtcdHealthTest, FewMembersAreAWarning) {
   EtcdExamination now = Well();
   now.members.resize(1);

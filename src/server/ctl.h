@@ -28,7 +28,7 @@ struct CtlCommand {
   int (*run)(const Config& config, const CtlArguments& arguments);
 };
 
-// Runs `saker ctl ARGUMENTS …`. Options that all commands share (--config, and those that name etcd) may stand anywhere
+// Runs `saker ctl ARGUMENTS`. Options that all commands share (--config, and those that name etcd) may stand anywhere
 // and go before `environment`, which goes before the file.
 int RunCtl(const CtlArguments& arguments, const Environment& environment);
 std::string CtlHelp();

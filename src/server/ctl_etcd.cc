@@ -92,7 +92,8 @@ Status PrintKeys(const Config& config) {
   std::map<std::string, std::pair<int64_t, int64_t>> counts;
   for (const KeyValue& kv : all.kvs) {
     const std::string_view name = WithoutGeneration(kv.key);
-    auto& [keys, bytes] = counts[std::string(name.substr(0, name.find('/') + 1))];
+    const size_t slash = name.find('/');
+    auto& [keys, bytes] = counts[std::string(name.substr(0, slash == std::string::npos ? slash : slash + 1))];
     ++keys;
     bytes += static_cast<int64_t>(kv.key.size() + kv.value.size());
   }

@@ -201,10 +201,11 @@ TEST_F(CtlEtcd, StatusOfAHealthyClusterWithTls) {
   ASSERT_TRUE(Put("catalog/collection/1", "x").ok());
   ASSERT_TRUE(Put("catalog/collection/2", "y").ok());
   ASSERT_TRUE(Put("session/proxy/1", "z").ok());
+  ASSERT_TRUE(Put("alone", "z").ok());
   Said said = Etcd({"status"});
   EXPECT_EQ(said.code, kCtlOk) << said.out << said.error;
   for (const std::string& endpoint : server_->endpoints()) EXPECT_TRUE(Has(said.out, endpoint)) << said.out;
-  for (const char* word : {"version  3.6", "leader", "follower", "quota 2.0 GiB", "catalog/            2",
+  for (const char* word : {"version  3.6", "leader", "follower", "quota 2.0 GiB", "catalog/            2", "alone               1",
                            "session/            1", "etcd is well"}) {
     EXPECT_TRUE(Has(said.out, word)) << word << " in\n" << said.out;
   }

@@ -19,9 +19,11 @@ import time
 from pathlib import Path
 
 import cluster as cluster_module
+import grpc
 from cluster import ETCDS, ROOT, SAKERS, Cluster
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
+from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
 DIM = 32
 DEADLINE_S = 1.0
@@ -143,6 +145,13 @@ def lost(name, load):
                 raise
             time.sleep(1)
     return len(load.acknowledged - found), len(found - load.acknowledged - load.unknown)
+
+
+def check_health(port):
+    """What CheckHealth tells a client: whether all is well, and the reasons if not."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        answer = milvus_pb2_grpc.MilvusServiceStub(channel).CheckHealth(milvus_pb2.CheckHealthRequest(), timeout=5)
+        return answer.isHealthy, " ".join(answer.reasons)
 
 
 def ddl(seconds=None):
@@ -342,6 +351,8 @@ class Faults:
         told = self.until(lambda: "NOSPACE" in self.cluster.health("proxy1")[1], 10)
         self.expect(told is not None, f"health doesn't name NOSPACE: {self.cluster.health('proxy1')}")
         self.expect(self.cluster.health("proxy1")[0] == 503, "health isn't degraded")
+        healthy, reasons = check_health(19530)
+        self.expect(not healthy and "NOSPACE" in reasons, f"CheckHealth: {healthy} {reasons}")
         time.sleep(10)  # reads and writes go on meanwhile
         self.cluster.etcdctl("del", "filler")
         defrag = self.cluster.ctl("etcd", "defrag")
@@ -350,6 +361,7 @@ class Faults:
         works = self.until(lambda: ddl()[0], 30)
         self.expect(works is not None and works <= 5, f"metadata works {works} s after there is space again")
         well = self.until(lambda: self.cluster.health("proxy1")[0] == 200, 30)
+        self.expect(check_health(19530)[0], f"CheckHealth: {check_health(19530)}")
         self.expect(well is not None, f"health stays degraded: {self.cluster.health('proxy1')}")
         self.exits = sum(self.cluster.pid(name) != pid for name, pid in before.items())
         self.note = (f"metadata refused in {took:.1f} s ({error[:60]}), health names it; works {works or -1:.1f} s after defrag, "
