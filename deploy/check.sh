@@ -64,8 +64,8 @@ render_all() {
   done
   # Compose reads the secrets' files beside itself: a copy has them.
   mkdir -p "$work/compose"
-  cp -r "$here"/{compose.yaml,*.env,*.properties,kafka.sh,saker.yaml} "$work/compose"
-  cp -r "$work/secrets" "$work/compose/secrets"
+  cp -r "$here"/{compose.yaml,etcd.env,s3.env,kafka.properties,kafka.sh,saker.yaml} "$work/compose"
+  "$here/secrets.sh" "$work/compose/secrets"  # of the hosts that it has unless others are named
   "$tools/bin/compose" "$work/compose/compose.yaml" standalone backup >"$work/compose.json"
   "$tools/bin/helm" template --kube-version $kubernetes saker "$here/helm/saker" >"$work/cluster.yaml"
   "$tools/bin/helm" template --kube-version $kubernetes saker "$here/helm/saker" --set mode=standalone >"$work/standalone.yaml"

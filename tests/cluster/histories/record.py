@@ -297,13 +297,14 @@ class CatalogClient(Client):
 class Disturber(threading.Thread):
     """Faults one after another, drawn from the seed, until told to stop; then everything is put right again."""
 
-    KINDS = [["datanode1"], ["datanode2"], ["querynode1"], ["querynode2"], ["querynode3"], ["mixcoord1"], ["mixcoord2"], ["proxy1"], ["proxy2"],
+    VICTIMS = [["datanode1"], ["datanode2"], ["querynode1"], ["querynode2"], ["querynode3"], ["mixcoord1"], ["mixcoord2"], ["proxy1"], ["proxy2"],
              ["etcd1"], ["etcd2"], ["etcd3"], ETCDS, ["datanode1", "datanode2"], ["mixcoord1", "mixcoord2"],
              ["querynode1", "querynode2", "querynode3"], ["kafka"], ["s3"], ["datanode1", "mixcoord1"], ["datanode2", "etcd1"]]
 
-    def __init__(self, cluster, seed, kinds, history):
+    def __init__(self, cluster, seed, kinds, only, history):
         super().__init__(daemon=True)
         self.cluster, self.random, self.kinds, self.history = cluster, random.Random(seed), kinds, history
+        self.victims = [names for names in self.VICTIMS if not only or set(names) <= only]
         self.stopping = threading.Event()
         self.broken = None
 
@@ -322,7 +323,7 @@ class Disturber(threading.Thread):
             nft("delete", "table", "inet", "saker_faults")
 
     def disturb(self):
-        names = self.random.choice(self.KINDS)
+        names = self.random.choice(self.victims)
         how = self.random.choice(self.kinds)
         seconds = self.random.choice([0.2, 1, 2, 4, 8])
         self.history.fault(f"{how} {' '.join(names)} for {seconds} s")
@@ -436,7 +437,7 @@ def record(cluster, model, seed, args):
     else:
         work = CatalogWork(seed, args.operations, args.rate, history)
         clients = [CatalogClient(work, n) for n in range(args.clients)]
-    disturber = Disturber(cluster, seed, args.faults, history)
+    disturber = Disturber(cluster, seed, args.faults, set(args.processes), history)
     begun = time.monotonic()
     for client in clients:
         client.start()
@@ -484,6 +485,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="of the first; the next have the numbers after it")
     parser.add_argument("--model", choices=["register", "catalog"])
     parser.add_argument("--faults", default="kill,pause,cut", help="kinds with commas between them; empty: none")
+    parser.add_argument("--processes", nargs="+", default=[], metavar="NAME", help="only these are disturbed")
     args = parser.parse_args()
     args.faults = [kind for kind in args.faults.split(",") if kind]
     if "cut" in args.faults and not can_cut():
