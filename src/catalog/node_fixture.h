@@ -155,7 +155,9 @@ class NodeStores {
   std::unique_ptr<MetaStore> Generations(const std::string& directory) {
     const std::shared_ptr<MetaStore> shared = Rocksdb(directory);
     GenerationStoreSettings settings;
-    settings.open = [shared]() -> Result<std::unique_ptr<MetaStore>> { return std::make_unique<SharedStore>(shared); };
+    settings.open = [shared]() -> Result<std::unique_ptr<MetaStore>> {
+      return std::unique_ptr<MetaStore>(std::make_unique<SharedStore>(shared));
+    };
     settings.rebuild = [this](const GenerationStoreSettings::Under& under, int64_t above) -> Result<int64_t> {
       std::map<std::string, std::string> keys = brought_back;
       ASSIGN_OR_RETURN(const RangeResult last, under(above)->Range("", 0));

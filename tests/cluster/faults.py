@@ -11,6 +11,7 @@ fault to 60 s after its end (--after). Proxies that a fault ends are not tried: 
 
 import argparse
 import json
+import logging
 import random
 import subprocess
 import sys
@@ -467,6 +468,7 @@ def main():
     parser.add_argument("--report", type=Path)
     parser.add_argument("--check", action="store_true", help="fail also if a process ended or a kind of request works no more")
     args = parser.parse_args()
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # failed requests are counted, not shown one by one
     runner = Faults(Cluster(args.dir, args.saker, args.servers), args.outage, args.after, args.collections)
     report, wrong = {}, 0
     for fault in args.faults or ORDER:
