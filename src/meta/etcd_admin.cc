@@ -1,7 +1,6 @@
 #include "meta/etcd_admin.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <thread>
@@ -17,7 +16,6 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 using Repeat = EtcdClient::Repeat;
 
-constexpr size_t kSumBytes = 32;
 
 // Cancels a call that got no answer in time; to be told of each sign of life.
 class Watchdog {
@@ -281,38 +279,6 @@ Result<int64_t> Admin::Snapshot(const std::string& endpoint, milliseconds timeou
 }
 
 }  // namespace
-
-struct EtcdSnapshotSum::State {
-  EVP_MD_CTX* const context = EVP_MD_CTX_new();
-  std::string tail;  // the last bytes, which may be the sum
-};
-
-EtcdSnapshotSum::EtcdSnapshotSum() : state_(std::make_unique<State>()) {
-  EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr);
-}
-EtcdSnapshotSum::~EtcdSnapshotSum() { EVP_MD_CTX_free(state_->context); }
-
-void EtcdSnapshotSum::Add(std::string_view piece) {
-  std::string& tail = state_->tail;
-  tail.append(piece);
-  if (tail.size() <= kSumBytes) return;
-  const size_t summed = tail.size() - kSumBytes;
-  EVP_DigestUpdate(state_->context, tail.data(), summed);
-  tail.erase(0, summed);
-}
-
-bool EtcdSnapshotSum::Holds() {
-  unsigned char sum[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  EVP_DigestFinal_ex(state_->context, sum, &size);
-  return size == kSumBytes && state_->tail == std::string_view(reinterpret_cast<const char*>(sum), kSumBytes);
-}
-
-std::string EtcdSnapshotSum::hex() const {
-  std::string out;
-  for (const char byte : state_->tail) out += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-  return out;
-}
 
 Result<std::unique_ptr<EtcdAdmin>> OpenEtcdAdmin(const EtcdStoreSettings& settings) {
   ASSIGN_OR_RETURN(auto client, EtcdClient::Make(settings));

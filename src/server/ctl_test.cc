@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "catalog/catalog_writer.h"
+#include "catalog/recovery.h"
 #include "meta/generation_store.h"
 #include "meta/keys.h"
 #include "server/etcd_monitor.h"

@@ -45,6 +45,7 @@ void Cluster::Start(Process& process) {
   config.search_threads = 2;
   config.io_threads = 4;
   config.session_ttl_s = 5;
+  config.etcd_snapshot_interval_s = 0;
   config.segment_max_idle_s = 4;
   config.log_keep_mb = 0;
   for (const char* role : {"proxy", "rootcoord", "datacoord", "querycoord", "indexcoord", "datanode", "querynode", "indexnode"}) {
@@ -61,7 +62,7 @@ void Cluster::Start(Process& process) {
   Spawn(host, [&process, host, config] {
     MethodTable methods;
     HttpRoutes rest;
-    auto started = ClusterProcess::Start(config, process.roles, [](std::chrono::milliseconds delay) {
+    auto started = ClusterProcess::Start(config, process.roles, [](std::chrono::milliseconds delay, const std::string&) {
       SleepUs(delay.count() * kMs);
       return false;
     }, &methods, &rest);

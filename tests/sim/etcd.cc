@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "meta/etcd_admin.h"
 #include "meta/etcd_store.h"
 #include "meta/stage.h"
 #include "meta/transaction.h"
@@ -342,6 +343,29 @@ std::string DumpEtcd() {
 }  // namespace saker::sim
 
 namespace saker {
+namespace {
+
+// Operating etcd is none of the simulation's.
+class NoAdmin final : public EtcdAdmin {
+ public:
+  std::vector<EtcdMemberStatus> Members() override { return {}; }
+  Result<std::vector<EtcdMember>> MemberList() override { return None(); }
+  Result<std::vector<EtcdAlarm>> Alarms() override { return None(); }
+  Result<EtcdHistory> History() override { return None(); }
+  Status Disarm(const EtcdAlarm&) override { return None(); }
+  Status Defragment(const std::string&, std::chrono::milliseconds) override { return None(); }
+  Result<Revision> Compact(Revision, std::chrono::milliseconds) override { return None(); }
+  Result<int64_t> Snapshot(const std::string&, std::chrono::milliseconds, const Sink&) override { return None(); }
+
+ private:
+  static Status None() { return {ErrorCode::kUnimplemented, "not in the simulation"}; }
+};
+
+}  // namespace
+
+Result<std::unique_ptr<EtcdAdmin>> OpenEtcdAdmin(const EtcdStoreSettings&) {
+  return std::unique_ptr<EtcdAdmin>(std::make_unique<NoAdmin>());
+}
 
 Result<std::unique_ptr<MetaStore>> OpenEtcdStore(const EtcdStoreSettings&) {
   return std::unique_ptr<MetaStore>(std::make_unique<sim::Client>());
