@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "catalog/node_fixture.h"
 #include "datanode/record.h"
+#include "meta/generation_store.h"
 
 namespace saker {
 namespace {
@@ -172,13 +173,12 @@ struct ProcessOptions {
   DataNodeSettings settings = {};
   std::function<void(FaultyLog&)> log = {};
   bool start = true;
-  bool generations = false;
 };
 
 // A process with a datanode; another one on the same directory is the next.
 class Process {
  public:
-  explicit Process(const std::string& directory, ProcessOptions options = {}) : stores(directory, options.generations), coord(&stores) {
+  explicit Process(const std::string& directory, ProcessOptions options = {}) : stores(directory), coord(&stores) {
     FileLogSettings settings;
     settings.directory = directory + "/log";
     settings.channels = 2;
@@ -655,73 +655,6 @@ TEST_F(DataNodeTest, TheGrowingCopyIsServedUntilTheSealedOneIs) {
     node().Fetch({kModelCollection, sealed[0], {0}, {kTextField}}, done);
   });
   EXPECT_EQ(fetched.status().code(), ErrorCode::kStaleRoute);
-}
-
-class DataNodeGenerationsTest : public DataNodeTest {
- protected:
-  DataNodeGenerationsTest() { options_.generations = true; }
-  // The meta store is lost, and brought back with this placement instead of the last one; its version.
-  int64_t NewGenerationWith(const std::vector<SegmentId>& served) {
-    Placement placement;
-    placement.collection = kModelCollection;
-    placement.loaded = true;
-    for (const SegmentId segment : served) placement.segments.push_back({segment, {kThisNode}, true});
-    stores().brought_back = {{PlacementKey(kModelCollection), Encode(placement)}};
-    stores().generations->Lose(Status(ErrorCode::kCorrupted, "for a test"));
-    EXPECT_TRUE(Eventually([&] { return stores().meta->CurrentRevision().ok(); }));
-    const auto kv = stores().meta->Get(PlacementKey(kModelCollection));
-    EXPECT_TRUE(kv.ok()) << kv.status().ToString();
-    return kv.ok() ? kv->mod_revision : 0;
-  }
-};
-
-// The route that came back is older than the one by which the growing copy was let go.
-TEST_F(DataNodeGenerationsTest, ReadsWaitForWhatALaterRouteServedBefore) {
-  Insert({{1, "a"}, {2, "b"}});
-  const int64_t before = stores().Place({});
-  Flush();
-  const std::vector<SegmentId> sealed = Committed();
-  ASSERT_EQ(sealed.size(), 1u);
-  stores().Place(sealed);
-  ASSERT_TRUE(Eventually([&] { return !QueryAt(ReadPointNow(), {.route = before}).ok(); }));
-  Insert({{3, "c"}});
-  const int64_t older = NewGenerationWith({});
-  ASSERT_GT(older, before);
-  // At no moment are the rows left out.
-  for (const auto until = MonotonicUs() + 300'000; MonotonicUs() < until;) {
-    EXPECT_EQ(QueryAt(ReadPointNow(), {.route = older}).status().code(), ErrorCode::kStaleRoute);
-  }
-  const int64_t route = stores().Place(sealed);
-  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = route}).ok(); }));
-  EXPECT_THAT(Now({.sealed = sealed, .route = route}), ElementsAre(Pair(3, "c")));
-  EXPECT_EQ(QueryAt(ReadPointNow(), {.route = older}).status().code(), ErrorCode::kStaleRoute);
-}
-
-TEST_F(DataNodeGenerationsTest, ReadsGoOnWhereTheSameRouteCameBack) {
-  Insert({{1, "a"}});
-  stores().Place({});
-  Flush();
-  const std::vector<SegmentId> sealed = Committed();
-  const int64_t last = stores().Place(sealed);
-  Insert({{2, "b"}});
-  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = last}).ok(); }));
-  const int64_t same = NewGenerationWith(sealed);
-  EXPECT_THAT(Now({.sealed = sealed, .route = last}), ElementsAre(Pair(2, "b"))) << "a proxy that has not seen the new one yet";
-  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = same}).ok(); }));
-  EXPECT_THAT(Now({.sealed = sealed, .route = same}), ElementsAre(Pair(2, "b")));
-  EXPECT_EQ(QueryAt(ReadPointNow(), {.sealed = sealed, .route = same + (int64_t{1} << kGenerationShift)}).status().code(),
-            ErrorCode::kStaleRoute)
-      << "of a generation that this node is yet to see";
-}
-
-// What is flushed but not served yet is read from its growing copy, whatever generation it is.
-TEST_F(DataNodeGenerationsTest, AGrowingCopyThatIsStillThereIsRead) {
-  Insert({{1, "a"}});
-  stores().Place({});
-  Flush();
-  const int64_t route = NewGenerationWith({});
-  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.route = route}).ok(); }));
-  EXPECT_THAT(Now({.route = route}), ElementsAre(Pair(1, "a")));
 }
 
 TEST_F(DataNodeTest, OfAnUnloadedCollectionNoCopyIsKept) {
