@@ -194,7 +194,8 @@ class QueryNodeTest : public testing::Test {
     return out;
   }
   std::vector<IndexId> IndexesOf(SegmentId segment) {
-    for (const LoadedSegmentInfo& info : *node_->LoadedSegments(kModelCollection)) {
+    const auto held = node_->LoadedSegments(kModelCollection);
+    for (const LoadedSegmentInfo& info : *held) {
       if (info.segment == segment) return info.indexes;
     }
     return {};
