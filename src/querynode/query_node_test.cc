@@ -194,7 +194,8 @@ class QueryNodeTest : public testing::Test {
     return out;
   }
   std::vector<IndexId> IndexesOf(SegmentId segment) {
-    for (const LoadedSegmentInfo& info : *node_->LoadedSegments(kModelCollection)) {
+    const auto held = node_->LoadedSegments(kModelCollection);
+    for (const LoadedSegmentInfo& info : *held) {
       if (info.segment == segment) return info.indexes;
     }
     return {};
@@ -297,7 +298,7 @@ TEST_F(QueryNodeTest, LoadsWhatIsIncoming) {
 
 class LingeringQueryNode : public QueryNodeTest {
  protected:
-  LingeringQueryNode() { linger_ = std::chrono::milliseconds(500); }
+  LingeringQueryNode() { linger_ = std::chrono::milliseconds(1'500); }
 };
 
 // Proxies learn of a new route a moment later than this node.
@@ -321,7 +322,7 @@ TEST_F(LingeringQueryNode, ServesTheFormerRouteAMomentLonger) {
   ASSERT_TRUE(AwaitLoaded({}));
   stores_->Place({SegmentId(1)});
   ASSERT_TRUE(AwaitLoaded({SegmentId(1)}));
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1'800));
   EXPECT_THAT(KeysAt(1000, {SegmentId(1)}), SizeIs(10));
 }
 

@@ -346,14 +346,16 @@ std::vector<LeaderToken> ClusterProcess::State::Tokens() const {
 NodeLoad ClusterProcess::State::Load() const {
   NodeLoad load;
   if (data_node != nullptr) {
-    for (const auto& segment : *data_node->GrowingSegments(CollectionId())) {
+    const auto growing = data_node->GrowingSegments(CollectionId());
+    for (const auto& segment : *growing) {
       ++load.segments;
       load.rows += segment.rows;
       load.memory_bytes += segment.size_bytes;
     }
   }
   if (query_node != nullptr) {
-    for (const auto& segment : *query_node->LoadedSegments(CollectionId())) {
+    const auto loaded = query_node->LoadedSegments(CollectionId());
+    for (const auto& segment : *loaded) {
       ++load.segments;
       load.rows += segment.rows;
       load.memory_bytes += segment.memory_bytes;
@@ -398,7 +400,11 @@ Status ClusterProcess::State::Join() {
   internal.waiting = runtime.pools.io.get();
   internal.load = [this] { return Load(); };
   internal.reaches = [this](NodeId node, Callback<bool> done) {
-    remote->Ping(node, HeartbeatSettings().timeout, [done = std::move(done)](const Result<PingReply>& reply) { done(reply.ok()); });
+    remote->Ping(node, HeartbeatSettings().timeout, [done = std::move(done)](const Result<PingReply>& reply) {
+      // One that this process hasn't heard of yet is not known to be dead.
+      const bool unknown = reply.status().code() == ErrorCode::kNodeNotFound;
+      done(unknown ? Result<bool>(reply.status()) : Result<bool>(reply.ok()));
+    });
   };
   internal.schema = [this](CollectionId id) -> SchemaPtr {
     const CollectionPtr collection = runtime.catalog->GetCollection(id);

@@ -191,7 +191,8 @@ void Standalone::State::AddMetrics() {
   });
   metrics.AddCallback("milvus_querynode_entity_num", "Rows of loaded segments", {}, [this] {
     double n = 0;
-    for (const auto& segment : *query_node->LoadedSegments(CollectionId())) n += static_cast<double>(segment.rows);
+    const auto loaded = query_node->LoadedSegments(CollectionId());
+    for (const auto& segment : *loaded) n += static_cast<double>(segment.rows);
     return n;
   });
   metrics.AddCallback("milvus_indexnode_index_task_num", "Index builds and compactions under way", {}, [this] {
