@@ -390,12 +390,12 @@ TEST_F(CoordTest, DeletesThatNothingNeedsGoAfterTheGrace) {
 
 TEST_F(CoordTest, FilesThatNothingNamesGoAtTheStart) {
   const SegmentMeta kept = PutSegment(Segment(1));
-  ASSERT_TRUE(stores_.objects->Put("segments/50/1/b/manifest", "an attempt that came to nothing").ok());
-  ASSERT_TRUE(stores_.objects->Put("indexes/50/1/80-x", "never reported").ok());
+  ASSERT_TRUE(stores_.objects->Put("segments/50/1/j30-7/manifest", "an attempt that came to nothing").ok());
+  ASSERT_TRUE(stores_.objects->Put("indexes/50/1/80-j31-7", "never reported").ok());
   ASSERT_TRUE(stores_.objects->Put("catalog/log/1", "not a segment's").ok());
   std::this_thread::sleep_for(milliseconds(1'100));
   Data();
-  EXPECT_TRUE(Eventually([&] { return !Exists("segments/50/1/b/manifest") && !Exists("indexes/50/1/80-x"); }));
+  EXPECT_TRUE(Eventually([&] { return !Exists("segments/50/1/j30-7/manifest") && !Exists("indexes/50/1/80-j31-7"); }));
   EXPECT_TRUE(Exists(kept.manifest));
   EXPECT_TRUE(Exists("catalog/log/1"));
 }

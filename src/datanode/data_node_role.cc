@@ -268,7 +268,7 @@ Status DataNodeRole::ReplayWrite(ChannelId channel, const LogRecord& log_record,
   seen = std::max(seen, record->ts);
   {
     MutexLock lock(append_mutex_);
-    if (answered_.emplace(record->batch_id, record->ts).second) answered_order_.push_back(record->batch_id);
+    Remember({record->batch_id, channel, record->shard}, record->ts);
   }
   const CollectionPtr collection = deps_.catalog->GetCollection(record->collection);
   if (collection == nullptr) {

@@ -87,8 +87,20 @@ class DataNodeRole : public DataNode {
     int64_t collection_version = 0;
   };
   using ShardKey = std::pair<CollectionId, ChannelId>;
+  struct BatchPart {  // what a batch has for one shard
+    uint64_t batch = 0;
+    ChannelId channel = 0;
+    int32_t shard = 0;
+    bool operator==(const BatchPart&) const = default;
+  };
+  struct BatchPartHash {
+    size_t operator()(const BatchPart& part) const {  // batch ids are random
+      return part.batch ^ (static_cast<uint64_t>(part.channel) << 32 | static_cast<uint32_t>(part.shard)) * 0x9E3779B97F4A7C15u;
+    }
+  };
 
   // Writing.
+  void Remember(const BatchPart& part, Timestamp ts) REQUIRES(append_mutex_);
   Status Admit(const WriteRequest& request, CollectionPtr& collection) const;
   Status Stamp(Pending& pending) REQUIRES(append_mutex_);
   Result<SegmentId> SegmentFor(const ShardKey& shard, PartitionId partition, int64_t version, int64_t bytes)
@@ -161,10 +173,11 @@ class DataNodeRole : public DataNode {
   Mutex append_mutex_;  // orders stamping and appending
   std::map<std::pair<ShardKey, PartitionId>, OpenSegment> open_ GUARDED_BY(append_mutex_);
   std::unordered_map<CollectionId, int64_t> min_version_ GUARDED_BY(append_mutex_);
-  std::unordered_map<uint64_t, Timestamp> answered_ GUARDED_BY(append_mutex_);   // batch id → timestamp
-  std::deque<uint64_t> answered_order_ GUARDED_BY(append_mutex_);
-  // Batches on their way through the log, and who asked for the same one again meanwhile.
-  std::unordered_map<uint64_t, std::vector<Callback<WriteResponse>>> under_way_ GUARDED_BY(append_mutex_);
+  // What the log has of each batch, and when it was stamped: one owner's part of a request says nothing about another's.
+  std::unordered_map<BatchPart, Timestamp, BatchPartHash> answered_ GUARDED_BY(append_mutex_);
+  std::deque<BatchPart> answered_order_ GUARDED_BY(append_mutex_);
+  // Batches on their way through the log, and what was asked with the same id meanwhile: it is looked at afterwards.
+  std::unordered_map<uint64_t, std::vector<std::function<void()>>> under_way_ GUARDED_BY(append_mutex_);
   bool stopped_ GUARDED_BY(append_mutex_) = false;  // the log may be gone
 
   Pins pins_;

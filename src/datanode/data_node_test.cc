@@ -518,6 +518,24 @@ TEST_F(DataNodeTest, ABatchThatIsSentAgainGetsTheFirstAnswer) {
   EXPECT_EQ(QueryAt(ReadPointNow(), {.count_only = true})->count, 1);
 }
 
+// A request goes to several owners, and what one of them didn't get may be sent to another that had its own part.
+TEST_F(DataNodeTest, AnotherPartOfABatchIsNotTakenForTheSameOne) {
+  const Write first{.inserts = {RowWith(1, "a")}, .channel = 0, .batch_id = 4711};
+  const Write second{.inserts = {RowWith(2, "b")}, .channel = 1, .batch_id = 4711};
+  const Timestamp ts = MustDo(first);
+  EXPECT_GT(MustDo(second), ts);
+  EXPECT_THAT(Now({.channel = 1}), ElementsAre(Pair(2, "b")));
+  // Both at once, of which the log had one.
+  WriteRequest both = RequestOf({.inserts = {RowWith(3, "c")}, .channel = 0, .batch_id = 4712});
+  MustDo({.inserts = {RowWith(3, "c")}, .channel = 0, .batch_id = 4712});
+  both.shards.push_back(RequestOf({.inserts = {RowWith(4, "d")}, .channel = 1}).shards.front());
+  Kill();
+  ASSERT_TRUE(WaitFor<WriteResponse>([&](auto done) { node().Write(both, done); }).ok());
+  EXPECT_THAT(Now({.channel = 0}), UnorderedElementsAre(Pair(1, "a"), Pair(3, "c")));
+  EXPECT_THAT(Now({.channel = 1}), UnorderedElementsAre(Pair(2, "b"), Pair(4, "d")));
+  EXPECT_EQ(QueryAt(ReadPointNow(), {.count_only = true})->count, 2);
+}
+
 TEST_F(DataNodeTest, ABatchThatIsSentAgainWhileItIsUnderWayIsWrittenOnce) {
   constexpr int kTimes = 20;
   const Write write{.inserts = {RowWith(1, "a")}, .batch_id = 4711};

@@ -22,6 +22,7 @@ struct DataNodeRole::Pending {
   CollectionPtr collection;
   uint64_t batch_id = 0;
   Timestamp ts = 0;
+  Timestamp answered = 0;  // of what the log had before
   int64_t begun_us = 0;  // when it was handed to the log
   std::vector<ChannelId> channels;
   std::vector<WriteRecord> records;
@@ -33,6 +34,24 @@ struct DataNodeRole::Pending {
 void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
   auto pending = std::make_shared<Pending>();
   if (Status status = Admit(request, pending->collection); !status.ok()) return done(status);
+  {
+    MutexLock lock(append_mutex_);
+    if (const auto under_way = under_way_.find(request.batch_id); under_way != under_way_.end()) {
+      under_way->second.push_back([this, request = std::move(request), done = std::move(done)] { Write(request, done); });
+      return;
+    }
+    std::erase_if(request.shards, [&](const ShardWrite& shard) REQUIRES(append_mutex_) {
+      const auto answered = answered_.find({request.batch_id, shard.channel, shard.shard});
+      if (answered == answered_.end()) return false;
+      pending->answered = std::max(pending->answered, answered->second);
+      return true;
+    });
+    if (request.shards.empty()) {
+      lock.Unlock();
+      return done(WriteResponse{pending->answered});
+    }
+    under_way_.try_emplace(request.batch_id);
+  }
   pending->batch_id = request.batch_id;
   pending->done = std::move(done);
   for (ShardWrite& shard : request.shards) {
@@ -51,15 +70,6 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
   Status refused;
   {
     MutexLock lock(append_mutex_);
-    if (const auto answered = answered_.find(request.batch_id); answered != answered_.end()) {
-      const Timestamp ts = answered->second;
-      lock.Unlock();
-      return pending->done(WriteResponse{ts});
-    }
-    if (const auto under_way = under_way_.find(request.batch_id); under_way != under_way_.end()) {
-      under_way->second.push_back(std::move(pending->done));
-      return;
-    }
     if (const auto min = min_version_.find(request.collection);
         min != min_version_.end() && request.collection_version < min->second && RuleHolds(Rule::kVersions)) {
       refused = Status(ErrorCode::kStaleRoute, "the collection changed while the request was on its way");
@@ -71,7 +81,6 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
       for (size_t i = 0; i < pending->channels.size(); ++i) {
         appends.push_back({pending->channels[i], At(pending->channels[i]).epoch, pending->encoded[i].Take()});
       }
-      under_way_.try_emplace(request.batch_id);
       pending->begun_us = MonotonicUs();
       Append(std::move(appends), [this, pending](Result<std::vector<LogOffset>> offsets) {
         if (!offsets.ok()) {
@@ -84,7 +93,7 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
       return;
     }
   }
-  pending->done(refused);
+  Answer(*pending, refused);
 }
 
 Status DataNodeRole::Admit(const WriteRequest& request, CollectionPtr& collection) const {
@@ -179,20 +188,25 @@ void DataNodeRole::Apply(Pending& pending, const std::vector<LogOffset>& offsets
   if (pressure || !aging_.exchange(true)) loop_->Poke();
 }
 
-// Also those who sent the same batch again meanwhile.
+void DataNodeRole::Remember(const BatchPart& part, Timestamp ts) {
+  if (answered_.emplace(part, ts).second) answered_order_.push_back(part);
+  while (answered_order_.size() > kAnsweredBatches) {
+    answered_.erase(answered_order_.front());
+    answered_order_.pop_front();
+  }
+}
+
 void DataNodeRole::Answer(const Pending& pending, const Result<WriteResponse>& answer) {
-  std::vector<Callback<WriteResponse>> others;
+  std::vector<std::function<void()>> again;
   {
     MutexLock lock(append_mutex_);
-    if (auto waiting = under_way_.extract(pending.batch_id)) others = std::move(waiting.mapped());
-    if (answer.ok() && answered_.emplace(pending.batch_id, answer->ts).second) answered_order_.push_back(pending.batch_id);
-    while (answered_order_.size() > kAnsweredBatches) {
-      answered_.erase(answered_order_.front());
-      answered_order_.pop_front();
+    if (auto waiting = under_way_.extract(pending.batch_id)) again = std::move(waiting.mapped());
+    for (size_t i = 0; answer.ok() && i < pending.records.size(); ++i) {
+      Remember({pending.batch_id, pending.channels[i], pending.records[i].shard}, answer->ts);
     }
   }
-  pending.done(answer);
-  for (const auto& done : others) done(answer);
+  pending.done(answer.ok() ? WriteResponse{std::max(answer->ts, pending.answered)} : answer);
+  for (const auto& write : again) write();
 }
 
 void DataNodeRole::RaiseApplied(Timestamp ts) {

@@ -632,10 +632,10 @@ TEST_F(Calls, EveryCallbackComesOnceBeforeTheChannelIsClosed) {
 
 TEST_F(Calls, WaitingCallsEndWhenTheChannelIsClosed) {
   std::latch entered(1);
-  std::latch go(1);
-  EXPECT_CALL(root_coord_, AllocateIds).WillOnce([&](int64_t) -> Result<int64_t> {
+  const auto go = std::make_shared<std::latch>(1);  // the handler looks at it after the test
+  EXPECT_CALL(root_coord_, AllocateIds).WillOnce([&entered, go](int64_t) -> Result<int64_t> {
     entered.count_down();
-    go.wait();
+    go->wait();
     return int64_t{1};
   });
   auto waiting = std::async(std::launch::async, [&] { return root_coord_client_.AllocateIds(1); });
@@ -645,7 +645,7 @@ TEST_F(Calls, WaitingCallsEndWhenTheChannelIsClosed) {
   EXPECT_EQ(answer.status().code(), ErrorCode::kServiceUnavailable);
   EXPECT_TRUE(MayHaveBeenCarriedOut(answer.status()));
   EXPECT_EQ(root_coord_client_.AllocateIds(1).status().code(), ErrorCode::kServiceUnavailable);
-  go.count_down();
+  go->count_down();
 }
 
 TEST_F(Calls, TheServerStopsWithCallsUnderWay) {
