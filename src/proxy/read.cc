@@ -37,6 +37,10 @@ bool MayReadAgain(ErrorCode code) {
 
 Status NodeGone(NodeId node) { return {ErrorCode::kNodeNotFound, fmt::format("node not found[node={}]", node.value)}; }
 
+Status NobodyHolds(SegmentId segment) {
+  return {ErrorCode::kNodeNotFound, fmt::format("node not found[segment={}]: no querynode may serve it at the moment", segment.value)};
+}
+
 bool IsIdentifier(std::string_view name) {
   if (name.empty() || (name[0] >= '0' && name[0] <= '9')) return false;
   return std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
@@ -207,7 +211,9 @@ Status ReadOperation::MakeRoute() {
   static std::atomic<size_t> turn{0};
   const size_t replica = turn.fetch_add(1, std::memory_order_relaxed);
   for (const SegmentPlacement& segment : route.placement->segments) {
-    if (!segment.serving || segment.nodes.empty()) continue;
+    if (!segment.serving) continue;
+    // Its holders are gone and nobody may take it yet. To go on without its rows would hide them.
+    if (segment.nodes.empty()) return NobodyHolds(segment.segment);
     NodeId chosen;
     for (size_t i = 0; i < segment.nodes.size() && !chosen; ++i) {
       const NodeId node = segment.nodes[(replica + i) % segment.nodes.size()];

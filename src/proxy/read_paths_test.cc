@@ -90,6 +90,17 @@ TEST_F(ProxyPaths, AReadGivesUpAtItsDeadline) {
   EXPECT_LT(watch.elapsed_ms(), 5'000);
 }
 
+TEST_F(ProxyPaths, ASegmentThatNobodyHoldsIsWaitedFor) {
+  Placement placement;
+  placement.collection = kCollection;
+  placement.loaded = true;
+  placement.segments.push_back({SegmentId(70), {}, true});
+  ASSERT_TRUE(catalog_->WaitFor(Put(PlacementKey(kCollection), Encode(placement)), std::chrono::seconds(5)).ok());
+  EXPECT_EQ(Search(SearchFor(0, 5), 200).status().code(), ErrorCode::kNodeNotFound);
+  SetLoadedAndSeen(true);
+  EXPECT_TRUE(Search(SearchFor(0, 5)).ok());
+}
+
 TEST_F(ProxyPaths, UnloadedIsRefusedWithMilvussText) {
   SetLoadedAndSeen(false);
   const auto search = Search(SearchFor(0, 5));
