@@ -119,6 +119,7 @@ class DataNodeRole : public DataNode {
   // while a channel is taken over again its shards are incomplete.
   Result<std::vector<Epoch>> ServedEpochs(const std::vector<ChannelId>& channels) const;
   Status CheckEpochs(const std::vector<ChannelId>& channels, const std::vector<Epoch>& epochs) const;
+  Result<bool> IsReplaced(const Growing& growing, const GrowingLeg& leg) const;
   Result<std::vector<std::shared_ptr<GrowingSegment>>> SegmentsFor(const GrowingLeg& leg) const;
   void RaiseCeilings(const ReadPointRequest& request, Timestamp to, Callback<ReadPoint> done);
   Timestamp CeilingFor(Timestamp ts) const;

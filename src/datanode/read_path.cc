@@ -165,6 +165,23 @@ void DataNodeRole::Proved(ChannelId channel, int64_t begun_us) {
   if (begun_us > proved) proved = begun_us;  // only the strand writes it
 }
 
+// Whether the route has the segment's rows in others, which a compaction made of it: it was served and may be released,
+// but this node has yet to do so, or even to learn of it. Only what was flushed is ever compacted.
+Result<bool> DataNodeRole::IsReplaced(const Growing& growing, const GrowingLeg& leg) const {
+  if (growing.state == GrowingState::kOpen) return false;
+  if (leg.route_version > deps_.catalog->revision()) {
+    return Status(ErrorCode::kStaleRoute, "this node has yet to see route version " + std::to_string(leg.route_version));
+  }
+  const bool committed = growing.state == GrowingState::kFlushed && deps_.catalog->revision() >= growing.committed_at;
+  const auto meta = deps_.catalog->FindSegment(growing.segment->id());
+  if (meta == nullptr ? !committed : meta->state != SegmentState::kDropped) return false;
+  const auto placement = deps_.catalog->FindPlacement(leg.collection);
+  if (placement == nullptr) return false;
+  if (leg.route_version >= placement->version) return true;
+  return Status(ErrorCode::kStaleRoute, "route version " + std::to_string(leg.route_version) + " is outdated, need " +
+                                            std::to_string(placement->version));
+}
+
 Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(const GrowingLeg& leg) const {
   if (GenerationOf(leg.route_version) > generation_) {
     return Status(ErrorCode::kStaleRoute, "the metadata has begun a new generation, which this node is yet to follow; retry");
@@ -175,7 +192,10 @@ Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(c
   for (const ChannelId channel : leg.channels) {
     const auto shard = FindShard({leg.collection, channel});
     if (shard == nullptr) continue;
-    for (auto& segment : shard->Readable(leg.sealed)) {
+    for (auto& growing : shard->Readable(leg.sealed)) {
+      ASSIGN_OR_RETURN(const bool replaced, IsReplaced(growing, leg));
+      if (replaced) continue;
+      auto& segment = growing.segment;
       const PartitionId partition = segment->partition();
       if (!leg.partitions.empty()) {
         if (std::find(leg.partitions.begin(), leg.partitions.end(), partition) == leg.partitions.end()) continue;

@@ -48,11 +48,11 @@ void Shard::DropPartition(PartitionId partition) {
   });
 }
 
-std::vector<std::shared_ptr<GrowingSegment>> Shard::Readable(const std::vector<SegmentId>& sealed) const {
+std::vector<Growing> Shard::Readable(const std::vector<SegmentId>& sealed) const {
   MutexLock lock(mutex_);
-  std::vector<std::shared_ptr<GrowingSegment>> out;
+  std::vector<Growing> out;
   for (const auto& growing : segments_) {
-    if (!std::binary_search(sealed.begin(), sealed.end(), growing.segment->id())) out.push_back(growing.segment);
+    if (!std::binary_search(sealed.begin(), sealed.end(), growing.segment->id())) out.push_back(growing);
   }
   return out;
 }

@@ -56,7 +56,7 @@ class Shard {
   void DropPartition(PartitionId partition);
 
   // ---- reads
-  std::vector<std::shared_ptr<GrowingSegment>> Readable(const std::vector<SegmentId>& sealed) const;
+  std::vector<Growing> Readable(const std::vector<SegmentId>& sealed) const;
   std::shared_ptr<GrowingSegment> Find(SegmentId segment) const;
   Result<std::vector<DeleteBatch>> DeletesAfter(Timestamp after) const;
   std::vector<Growing> Segments() const;

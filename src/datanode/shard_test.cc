@@ -158,7 +158,7 @@ TEST_F(ShardTest, ReadersNameWhatIsServedElsewhere) {
   EXPECT_EQ(shard_.Readable({}).size(), 3u);
   const auto left = shard_.Readable({SegmentId(1), SegmentId(3)});
   ASSERT_EQ(left.size(), 1u);
-  EXPECT_EQ(left[0]->id(), SegmentId(2));
+  EXPECT_EQ(left[0].segment->id(), SegmentId(2));
 }
 
 // One thread applies, one flushes, others read: every row is in exactly one place at any time, and no delete is lost.
@@ -197,7 +197,7 @@ TEST_F(ShardTest, FlushesAndReadsGoOnWhileRowsArrive) {
         }
       }
       last = std::max(last, until);
-      for (const auto& segment : shard_.Readable({})) (void)segment->rows();
+      for (const auto& growing : shard_.Readable({})) (void)growing.segment->rows();
       (void)shard_.FirstUnflushed();
     }
   });

@@ -369,11 +369,11 @@ void Workload::CheckRows(int64_t until_us) {
     });
     if (!violation_.empty()) return;
     if (!read) return Violated(fmt::format("{} can't read long after all faults stopped: {}", proxy->name, why.ToString()));
+    if (std::string wrong = history_.Read(began_us, *rows); !wrong.empty()) return Violated("after the faults: " + wrong);
     const auto count = Count(*proxy, 3 * kSecond);
     if (count && *count != static_cast<int64_t>(rows->size())) {
       return Violated(fmt::format("{} rows are there, but count(*) says {}: rows are there twice, or hidden", rows->size(), *count));
     }
-    if (std::string wrong = history_.Read(began_us, *rows); !wrong.empty()) return Violated("after the faults: " + wrong);
     const int64_t key = next_key_++;
     const bool written = Until(until_us, [&] {
       const int number = history_.Begin(key, next_value_++);
