@@ -411,7 +411,10 @@ class Balancer {
  public:
   Balancer(const BalanceInput& input, const BalanceSettings& settings) : in_(input), settings_(settings), load_(input.load) {
     for (const auto& placement : in_.placements) {
-      for (const auto& placed : placement->segments) moving_ += placed.incoming.size();
+      for (const auto& placed : placement->segments) {
+        moving_ += placed.incoming.size();
+        for (const NodeId to : placed.incoming) TakeFromSource(*placement, placed, to);
+      }
     }
   }
 
@@ -435,6 +438,16 @@ class Balancer {
     int64_t bytes = 0;
     int64_t gain = 0;   // by how much the two nodes come closer
   };
+
+  // What is on its way counts where it goes, and no more where it comes from.
+  void TakeFromSource(const Placement& placement, const SegmentPlacement& placed, NodeId to) {
+    for (const auto& replica : placement.replicas) {
+      if (!Contains(replica.nodes, to)) continue;
+      for (const NodeId from : placed.nodes) {
+        if (Contains(replica.nodes, from) && load_.contains(from)) load_[from] -= in_.bytes(placed.segment);
+      }
+    }
+  }
 
   std::optional<Candidate> Best() const {
     std::optional<Candidate> best;

@@ -410,6 +410,19 @@ TEST(PlanBalance, EndsBalanced) {
   }
 }
 
+TEST(PlanBalance, WhatIsOnItsWayIsNotCountedTwice) {
+  Placement placement;
+  placement.collection = CollectionId(1);
+  placement.loaded = true;
+  placement.replicas = {{1, std::string(kDefaultResourceGroup), {NodeId(1), NodeId(2)}}};
+  for (int64_t id = 1; id <= 4; ++id) {
+    placement.segments.push_back({SegmentId(id), {NodeId(1)}, true, id <= 2 ? std::vector<NodeId>{NodeId(2)} : std::vector<NodeId>{}});
+  }
+  // As QueryCoord counts: at both nodes while they move.
+  BalanceInput input{{{NodeId(1), 400}, {NodeId(2), 200}}, {}, {std::make_shared<const Placement>(placement)}, [](SegmentId) { return 100; }};
+  EXPECT_TRUE(PlanBalance(input, {}).empty());
+}
+
 TEST(PlanBalance, LeavesAFullNodeAlone) {
   Placement placement;
   placement.collection = CollectionId(1);

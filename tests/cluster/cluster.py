@@ -126,6 +126,15 @@ class Cluster:
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 pass
+        while self.threads(pid) > 1:  # a killed process is a zombie while its other threads still hold its ports
+            time.sleep(0.02)
+
+    @staticmethod
+    def threads(pid):
+        try:
+            return len(os.listdir(f"/proc/{pid}/task"))
+        except OSError:
+            return 0
 
     def until(self, name, ready, limit=90):
         deadline = time.monotonic() + limit

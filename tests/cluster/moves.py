@@ -19,6 +19,7 @@ from pathlib import Path
 import faults
 from cluster import ROOT, Cluster
 from faults import Load, client, lost, prepare
+from pymilvus.exceptions import MilvusException
 
 BYSTANDERS = ["moves_b", "moves_c"]  # loaded collections that nobody asks: their segments move too
 
@@ -30,7 +31,18 @@ def owners(name):
 
 
 def holders(names):
-    """How many segments each querynode serves."""
+    """How many segments each querynode serves. Asked again while one that has just ended is still counted on."""
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            return count_segments(names)
+        except MilvusException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.25)
+
+
+def count_segments(names):
     count = {}
     for name in names:
         for segment in client(19530)._get_connection().get_query_segment_info(name):
