@@ -236,8 +236,14 @@ void DataCoordRole::SweepOrphans() const {
     if (!listed.ok()) continue;
     std::move(listed->begin(), listed->end(), std::back_inserter(objects));
   }
-  const auto now = deps_.meta->CurrentRevision();
-  if (objects.empty() || !now.ok() || !deps_.catalog->WaitFor(*now, kSeen).ok()) return;
+  const auto up_to_date = [&] {
+    const auto now = deps_.meta->CurrentRevision();
+    return now.ok() && deps_.catalog->WaitFor(*now, kSeen).ok();
+  };
+  if (objects.empty() || !up_to_date()) return;
+  // Who made it first, and only then what segments name: a writer that is closed by now has committed by now.
+  std::erase_if(objects, [&](const ObjectInfo& object) { return !IsClosed(object.name); });
+  if (objects.empty() || !up_to_date()) return;
   std::set<std::string> referenced;
   for (const auto& segment : deps_.catalog->AllSegments()) {
     // A manifest's objects share its directory.
@@ -247,7 +253,7 @@ void DataCoordRole::SweepOrphans() const {
   int64_t deleted = 0;
   for (const ObjectInfo& object : objects) {
     const bool known = referenced.contains(ParentOf(object.name)) || referenced.contains(object.name);
-    if (!known && IsClosed(object.name) && deps_.objects->Delete(object.name).ok()) ++deleted;
+    if (!known && deps_.objects->Delete(object.name).ok()) ++deleted;
   }
   if (deleted > 0) LogInfo("removed {} files that nothing refers to, in {} ms", deleted, watch.elapsed_ms());
 }
