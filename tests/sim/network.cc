@@ -22,6 +22,7 @@ constexpr int64_t kKeepaliveUs = 800 * kMs;
 struct Listening {
   sim::Host* host = nullptr;
   Door::Settings settings;
+  bool closed = false;
 };
 std::map<std::string, std::shared_ptr<Listening>>& Doors() {
   static std::map<std::string, std::shared_ptr<Listening>> doors;
@@ -55,6 +56,7 @@ Result<std::unique_ptr<Door>> Door::Open(Settings settings) {
 void Door::Close(std::chrono::milliseconds grace) {
   if (Doors()[state_->address] == state_->listening) Doors().erase(state_->address);
   sim::SleepUs(std::min<int64_t>(grace.count() * kMs, 10 * kMs));
+  state_->listening->closed = true;
 }
 
 // ---- the side that calls
@@ -92,6 +94,7 @@ std::string PeerName(NodeId node, const std::string& address) { return fmt::form
 
 void Arrive(const std::shared_ptr<Exchange>& exchange, const std::shared_ptr<Listening>& door, const MethodSpec& method, std::string bytes,
             int64_t deadline_us, sim::Host* caller) {
+  if (door->closed) return;
   const size_t number = NumberOf(door->settings, method.name);
   const int server = door->host->machine;
   IncomingCallPtr call = door->settings.begin(Frame::Of(std::move(bytes)), deadline_us, [exchange, caller, server](const Frame& answer) {
@@ -113,7 +116,7 @@ void WatchOver(const std::shared_ptr<Exchange>& exchange, const std::shared_ptr<
     return exchange->End(Status(ErrorCode::kDeadlineExceeded, fmt::format("{} gave no answer in time{}", peer, kFateUnknown)));
   }
   const bool reachable = sim::Reaches(me, other) && sim::Reaches(other, me);
-  if (reachable && door->host->dead) {
+  if (reachable && (door->host->dead || door->closed)) {
     return exchange->End(Status(ErrorCode::kServiceUnavailable, fmt::format("{} does not answer: connection reset{}", peer, kFateUnknown)));
   }
   strikes = reachable && !door->host->paused ? 0 : strikes + 1;
