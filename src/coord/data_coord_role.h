@@ -85,7 +85,7 @@ class DataCoordRole : public DataCoord, private Coordinator {
   Status DeleteObjects(const SegmentMeta& segment) const;
   Status DeleteAttempt(const SegmentMeta& segment) const;
   Status DeleteAll(const std::string& directory) const;
-  bool IsClosed(const std::string& object) const;
+  bool IsClosed(const std::string& object, const std::set<int64_t>& open_tasks) const;
   void SweepOrphans() const;
 
   const DataCoordSettings settings_;

@@ -212,15 +212,12 @@ Status DataCoordRole::DeleteAttempt(const SegmentMeta& segment) const { return D
 // Whether who made the file can make it part of a segment no more. Its name says who that was: the owner of a channel at
 // an epoch ("e<epoch>c<channel>-…"), whose commit is refused once there is a higher one, or a task ("j<task>-…"), whose
 // report ends it.
-bool DataCoordRole::IsClosed(const std::string& object) const {
+bool DataCoordRole::IsClosed(const std::string& object, const std::set<int64_t>& open_tasks) const {
   if (!RuleHolds(Rule::kOpenWriters)) return true;
   const std::string writer = WriterOf(object);
   int64_t number = 0;
   ChannelId channel = 0;
-  if (std::sscanf(writer.c_str(), "j%ld-", &number) == 1) {
-    const auto tasks = deps_.catalog->Tasks();
-    return std::none_of(tasks.begin(), tasks.end(), [&](const TaskSpec& task) { return task.id == number; });
-  }
+  if (std::sscanf(writer.c_str(), "j%ld-", &number) == 1) return !open_tasks.contains(number);
   if (std::sscanf(writer.c_str(), "e%ldc%d-", &number, &channel) != 2) return false;
   return deps_.catalog->Channel(channel).epoch > number;
 }
@@ -242,7 +239,9 @@ void DataCoordRole::SweepOrphans() const {
   };
   if (objects.empty() || !up_to_date()) return;
   // Who made it first, and only then what segments name: a writer that is closed by now has committed by now.
-  std::erase_if(objects, [&](const ObjectInfo& object) { return !IsClosed(object.name); });
+  std::set<int64_t> open_tasks;
+  for (const TaskSpec& task : deps_.catalog->Tasks()) open_tasks.insert(task.id);
+  std::erase_if(objects, [&](const ObjectInfo& object) { return !IsClosed(object.name, open_tasks); });
   if (objects.empty() || !up_to_date()) return;
   std::set<std::string> referenced;
   for (const auto& segment : deps_.catalog->AllSegments()) {

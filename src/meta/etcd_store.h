@@ -54,7 +54,8 @@ inline constexpr size_t kMaxEtcdRootBytes = 64;
 //       was deleted or restored from a copy, or endpoints are mixed up). Sticky: from then on every call answers it
 //       without asking etcd, all watches end with it, and on_data_lost is called. What the process has read stays valid
 //       as the last good state; nothing is shown of the new one. The owner recovers and opens a new store
-//       (protocol.md, rule 15). An older state can only be noticed by who saw a newer one: not across restarts.
+//       (protocol.md, rule 15). An older state can only be noticed by who saw a newer one: not across restarts, and not
+//       once it was written to beyond what was seen; watches say that they were resumed, so that the owner looks.
 //
 // Calls go to one member, another one is taken when it fails or doesn't answer: for a repeatable call after half of
 // request_timeout. Processes spread over the members at random.

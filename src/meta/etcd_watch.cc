@@ -7,6 +7,7 @@
 #include <deque>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "meta/transaction.h"
@@ -35,6 +36,7 @@ struct Watcher {
   Status failure;        // to be delivered as its last batch
   bool ended = false;    // no more callbacks
   bool running = false;  // its callback is running
+  bool resumed = false;  // to be told with its next batch
 };
 
 // One attempt at watching.
@@ -92,6 +94,7 @@ struct EtcdWatchHub::State {
   Recent recent GUARDED_BY(mutex);
   size_t recent_bytes GUARDED_BY(mutex) = 0;
   std::shared_ptr<Stream> stream GUARDED_BY(mutex);  // the open one
+  bool opened_before GUARDED_BY(mutex) = false;      // an earlier one was
   EtcdTime received GUARDED_BY(mutex);               // when something came last
   Revision expected GUARDED_BY(mutex) = 0;
   EtcdTime expected_since GUARDED_BY(mutex);
@@ -218,6 +221,10 @@ struct EtcdWatchHub::State {
       opened.created = true;
       received = Clock::now();
       known = std::max(seen, expected);
+      if (std::exchange(opened_before, true)) {
+        for (const auto& watcher : watchers) watcher->resumed = true;
+        wake.NotifyAll();
+      }
     }
     interrupted = false;
     // The member is behind, or all of etcd is.
@@ -312,7 +319,7 @@ struct EtcdWatchHub::State {
 
   bool IsDue(const Watcher& watcher) const REQUIRES(mutex) {
     if (watcher.ended) return false;
-    return !watcher.failure.ok() || (covering && watcher.next >= begin && watcher.next <= seen);
+    return !watcher.failure.ok() || (covering && watcher.next >= begin && (watcher.next <= seen || watcher.resumed));
   }
   bool SomeoneIsBehind() const REQUIRES(mutex) {
     return std::any_of(watchers.begin(), watchers.end(), [this](const auto& w) REQUIRES(mutex) { return IsDue(*w); });
@@ -321,7 +328,8 @@ struct EtcdWatchHub::State {
   // One batch to one watcher; the lock is let go meanwhile.
   void Deliver(Watcher& watcher) REQUIRES(mutex) {
     const Revision from = watcher.next;
-    const Revision until = seen;
+    const Revision until = std::max(seen, from - 1);
+    const bool resumed = std::exchange(watcher.resumed, false);
     const Status failure = watcher.failure;
     const Recent revisions = failure.ok() ? recent : Recent();
     watcher.running = true;
@@ -329,6 +337,7 @@ struct EtcdWatchHub::State {
     WatchBatch batch;
     if (failure.ok()) batch = BatchOf(revisions, watcher, from, until);
     batch.status = failure;
+    batch.resumed = resumed;
     watcher.on_batch(std::move(batch));
     mutex.Lock();
     watcher.next = until + 1;

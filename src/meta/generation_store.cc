@@ -64,16 +64,16 @@ class GenerationView : public MetaStore {
     return kv;
   }
   Result<Revision> Commit(const std::vector<Compare>& compares, const std::vector<MetaOp>& ops) override {
-    return CommitIf(compares, ops, nullptr);
+    return CommitIf(compares, ops, {});
   }
-  // `also`: a compare of the inner store's own.
-  Result<Revision> CommitIf(const std::vector<Compare>& compares, const std::vector<MetaOp>& ops, const Compare* also) {
+  // `also`: compares of the inner store's own.
+  Result<Revision> CommitIf(const std::vector<Compare>& compares, const std::vector<MetaOp>& ops, const std::vector<Compare>& also) {
     RETURN_IF_ERROR(CheckTransaction(compares, ops));
     if (compares.empty() && ops.empty()) return CurrentRevision();
     std::vector<Compare> all;
-    all.reserve(compares.size() + 1);
+    all.reserve(compares.size() + also.size());
     for (const Compare& compare : compares) all.push_back(Translated(compare));
-    if (also != nullptr) all.push_back(*also);
+    all.insert(all.end(), also.begin(), also.end());
     std::vector<MetaOp> prefixed = ops;
     for (MetaOp& op : prefixed) op.key.insert(0, prefix_);
     ASSIGN_OR_RETURN(const Revision revision, inner_->Commit(all, prefixed));
@@ -150,6 +150,16 @@ struct Current {
 
   Mutex mutex;
   std::set<LeaseId> leases GUARDED_BY(mutex);
+
+  // The root key as it was when this was entered. The number alone would not do, one that was lost may be given again; nor
+  // the revision, which another store's root key may have as well.
+  bool IsNamedBy(const KeyValue& root) const {
+    return root.key == kGenerationKey && root.value == std::to_string(generation) && root.mod_revision == root_revision;
+  }
+  std::vector<Compare> IsStillNamed() const {
+    return {Compare::Unchanged(kGenerationKey, root_revision),
+            {kGenerationKey, Compare::Target::kValue, Compare::Op::kEqual, 0, std::to_string(generation)}};
+  }
 
   void Granted(LeaseId lease) {
     MutexLock lock(mutex);
@@ -240,7 +250,7 @@ struct GenerationStore::State {
   mutable Mutex mutex;
   CondVar wake;
   std::shared_ptr<Current> current GUARDED_BY(mutex);  // null: there is none to be used
-  Status why GUARDED_BY(mutex);                        // … because of this
+  Status why GUARDED_BY(mutex){ErrorCode::kServiceUnavailable, "it is not known yet which generation there is"};  // … because of this
   std::set<std::shared_ptr<Follower>> followers GUARDED_BY(mutex);
   int64_t lost GUARDED_BY(mutex) = 0;  // generations up to here are no good
   std::vector<std::shared_ptr<Current>> former GUARDED_BY(mutex);  // somebody may still be in them
@@ -288,7 +298,7 @@ struct GenerationStore::State {
   // Ok if the root key is what it was when the generation was entered: so it was at any time in between.
   Status StillCurrent(Current& in_use) {
     const auto root = in_use.inner->Get(kGenerationKey);
-    if (root.ok() && root->mod_revision == in_use.root_revision) return {};
+    if (root.ok() && in_use.IsNamedBy(*root)) return {};
     if (!root.ok() && root.status().code() != ErrorCode::kIoKeyNotFound) return root.status();
     Leave(&in_use, NewGeneration());
     return Unavailable();
@@ -549,8 +559,7 @@ struct GenerationStore::State {
     const auto root = in_use.inner->Range(kGenerationKey);
     if (root.status().code() == ErrorCode::kCorrupted) Leave(&in_use, root.status());
     if (!root.ok()) return false;
-    const bool same = !root->kvs.empty() && root->kvs.front().key == kGenerationKey && root->kvs.front().mod_revision == in_use.root_revision;
-    if (!same) {
+    if (root->kvs.empty() || !in_use.IsNamedBy(root->kvs.front())) {
       Leave(&in_use, NewGeneration());
       return false;
     }
@@ -566,7 +575,8 @@ struct GenerationStore::State {
     if (batch.status.code() == ErrorCode::kCorrupted) return Leave(&watched, batch.status);
     const bool changed = std::any_of(batch.events.begin(), batch.events.end(), [](const auto& event) { return event.kv.key == kGenerationKey; });
     if (changed) return Leave(&watched, NewGeneration());
-    if (batch.status.ok()) return;
+    // Resumed at another store whose revisions are higher than ours, it would never tell of the root key's change.
+    if (batch.status.ok() && !batch.resumed) return;
     MutexLock lock(mutex);
     root_unwatched = true;
     wake.NotifyAll();
@@ -592,7 +602,6 @@ Result<std::unique_ptr<GenerationStore>> GenerationStore::Open(GenerationStoreSe
   state->settings = std::move(settings);
   ASSIGN_OR_RETURN(state->connection, state->settings.open());
   state->leases_expire = state->connection->LeasesExpire();
-  state->why = {ErrorCode::kServiceUnavailable, "it is not known yet which generation there is"};
   return std::unique_ptr<GenerationStore>(new GenerationStore(std::move(state)));
 }
 
@@ -622,8 +631,7 @@ Result<Revision> GenerationStore::Commit(const std::vector<Compare>& compares, c
     for (const MetaOp& op : ops) {
       if (op.kind == MetaOp::Kind::kPut && op.lease != 0) RETURN_IF_ERROR(in_use.CheckGranted(op.lease));
     }
-    const Compare root = Compare::Unchanged(kGenerationKey, in_use.root_revision);
-    auto revision = in_use.view.CommitIf(compares, ops, &root);
+    auto revision = in_use.view.CommitIf(compares, ops, in_use.IsStillNamed());
     if (revision.status().code() == ErrorCode::kConflict) RETURN_IF_ERROR(state_->StillCurrent(in_use));
     return revision;
   });

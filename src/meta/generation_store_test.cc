@@ -256,6 +256,26 @@ TEST_F(Generations, AStoreThatWasExchangedUnnoticedIsNotTakenForOurs) {
   EXPECT_EQ(GenerationOf(*store->CurrentRevision()), 5);
 }
 
+// Somebody else was quicker: the new generation is filled, and its revisions are beyond ours, before we are connected again.
+// We make no call that would tell.
+TEST_F(Generations, AStoreThatOvertookOursWhileWeWereAwayIsNoticed) {
+  const auto writer = Begin();
+  const auto follower = Begin(false);
+  Save(*writer, "k", "v");
+  WatchRecorder recorder;
+  const auto watch = follower->WatchPrefix("", 0, recorder.Callback());
+  ASSERT_TRUE(watch.ok());
+  server_.ExchangeWhileAway([](MetaStore& other) {
+    ASSERT_TRUE(other.Commit({}, {MetaOp::Put(kGenerationKey, "2"), MetaOp::Put(GenerationPrefix(2) + "k", "v")}).ok());
+    for (int i = 0; i < 100; ++i) ASSERT_TRUE(other.Commit({}, {MetaOp::Put(GenerationPrefix(2) + "later", "1")}).ok());
+  });
+  ASSERT_TRUE(recorder.WaitForFailure());
+  EXPECT_EQ(recorder.code(), ErrorCode::kCompacted);
+  EXPECT_TRUE(recorder.events().empty());
+  ASSERT_TRUE(Back(*follower));
+  EXPECT_EQ(GenerationOf(*follower->CurrentRevision()), 2);
+}
+
 TEST_F(Generations, AnOlderStateIsNotGoneBackTo) {
   const auto store = Begin();
   Save(*store, "k", "old");

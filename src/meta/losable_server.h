@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -29,16 +30,24 @@ class LosableServer {
   std::unique_ptr<MetaStore> Connect();
 
   // Everything is gone; who is connected notices: calls answer kCorrupted, watches end with it.
-  void Wipe() { Replace(Begin(std::to_string(++begun_)), /*noticed=*/true); }
+  void Wipe() { Replace(Begin(std::to_string(++begun_)), Noticed::kLoss); }
   // … and nobody notices: calls go to the new, empty store, watches stay silent.
-  void Exchange() { Replace(Begin(std::to_string(++begun_)), /*noticed=*/false); }
+  void Exchange() { Replace(Begin(std::to_string(++begun_)), Noticed::kNothing); }
+  // … and nobody notices but that the connection was lost: the new store's revisions are higher by then.
+  void ExchangeWhileAway(const std::function<void(MetaStore&)>& meanwhile) {
+    const auto data = Begin(std::to_string(++begun_));
+    meanwhile(*data);
+    Replace(data, Noticed::kAbsence);
+  }
   // What a backup of this moment is restored from.
   std::string Save() {
     const std::string to = "saved-" + std::to_string(++begun_);
     std::filesystem::copy(root_ / here_, root_ / to, std::filesystem::copy_options::recursive);
     return to;
   }
-  void Restore(const std::string& saved, bool noticed = true) { Replace(Begin(saved), noticed); }
+  void Restore(const std::string& saved, bool noticed = true) {
+    Replace(Begin(saved), noticed ? Noticed::kLoss : Noticed::kNothing);
+  }
   // Calls fail, as if it could not be reached.
   void SetAway(bool away) {
     MutexLock lock(mutex_);
@@ -51,13 +60,14 @@ class LosableServer {
 
  private:
   class Connection;
+  enum class Noticed { kNothing, kAbsence, kLoss };  // by who is connected
 
   std::shared_ptr<MetaStore> Begin(const std::string& name) {
     here_ = name;
     auto opened = OpenRocksdbStore({(root_ / name).string()});
     return opened.ok() ? std::shared_ptr<MetaStore>(std::move(*opened)) : nullptr;
   }
-  void Replace(std::shared_ptr<MetaStore> data, bool noticed);
+  void Replace(std::shared_ptr<MetaStore> data, Noticed noticed);
 
   std::filesystem::path root_;
   std::string here_;
@@ -133,20 +143,25 @@ class LosableServer::Connection : public MetaStore {
     Mutex mutex;
     OnWatch on_batch;
     bool cut GUARDED_BY(mutex) = false;
+    Revision told GUARDED_BY(mutex) = 0;
     void Deliver(WatchBatch batch) {
       {
         MutexLock lock(mutex);
         if (cut) return;
+        told = batch.revision;
       }
       on_batch(std::move(batch));
     }
     // The data's own watch has been told nothing more by now.
-    void Cut(bool noticed) {
+    void Cut(Noticed noticed) {
+      Revision last = 0;
       {
         MutexLock lock(mutex);
         if (std::exchange(cut, true)) return;
+        last = told;
       }
-      if (noticed) on_batch({Status(ErrorCode::kCorrupted, "the store has lost its data"), 0, {}});
+      if (noticed == Noticed::kAbsence) on_batch({{}, last, {}, /*resumed=*/true});
+      if (noticed == Noticed::kLoss) on_batch({Status(ErrorCode::kCorrupted, "the store has lost its data"), 0, {}});
     }
   };
   struct WatchOfIt : Watch {
@@ -175,12 +190,12 @@ class LosableServer::Connection : public MetaStore {
 
 inline std::unique_ptr<MetaStore> LosableServer::Connect() { return std::make_unique<Connection>(this); }
 
-inline void LosableServer::Replace(std::shared_ptr<MetaStore> data, bool noticed) {
+inline void LosableServer::Replace(std::shared_ptr<MetaStore> data, Noticed noticed) {
   std::vector<std::shared_ptr<Connection::Line>> lines;
   {
     MutexLock lock(mutex_);
     std::swap(data_, data);
-    if (noticed) ++life_;
+    if (noticed == Noticed::kLoss) ++life_;
     for (Connection* connection : connections_) {
       for (const auto& line : connection->lines_) {
         if (auto alive = line.lock()) lines.push_back(std::move(alive));

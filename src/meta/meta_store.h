@@ -81,6 +81,9 @@ struct WatchBatch {
   Status status;
   Revision revision = 0;  // everything up to here has been delivered
   std::vector<WatchEvent> events;
+  // The connection was lost in between and is back. The revision may be one that was told before. Whoever can't be sure of
+  // who answers now looks: another store's revisions may continue ours.
+  bool resumed = false;
 };
 
 class Watch {
