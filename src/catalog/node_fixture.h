@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "catalog/catalog.h"
+#include "meta/generation_store.h"
 #include "meta/id_allocator.h"
 #include "meta/keys.h"
 #include "roles/peers.h"
@@ -99,14 +100,35 @@ inline ModelRow RowWith(int64_t key, std::string text) {
   return row;
 }
 
+// Several connections to one embedded store.
+class SharedStore final : public MetaStore {
+ public:
+  explicit SharedStore(std::shared_ptr<MetaStore> real) : real_(std::move(real)) {}
+  Result<RangeResult> Range(const std::string& prefix, Revision at) override { return real_->Range(prefix, at); }
+  Result<KeyValue> Get(const std::string& key, Revision at) override { return real_->Get(key, at); }
+  Result<Revision> Commit(const std::vector<Compare>& compares, const std::vector<MetaOp>& ops) override {
+    return real_->Commit(compares, ops);
+  }
+  Result<std::unique_ptr<Watch>> WatchPrefix(const std::string& prefix, Revision from, OnWatch on_batch) override {
+    return real_->WatchPrefix(prefix, from, std::move(on_batch));
+  }
+  Result<LeaseId> Grant(std::chrono::seconds ttl) override { return real_->Grant(ttl); }
+  Status KeepAlive(LeaseId lease) override { return real_->KeepAlive(lease); }
+  Status Revoke(LeaseId lease) override { return real_->Revoke(lease); }
+  bool LeasesExpire() const override { return real_->LeasesExpire(); }
+  Result<Revision> CurrentRevision() override { return real_->CurrentRevision(); }
+  Status Compact(Revision revision) override { return real_->Compact(revision); }
+
+ private:
+  const std::shared_ptr<MetaStore> real_;
+};
+
 // What a process has of the metadata: stores, pools, catalog. Made anew on the same directory it is the process after a
 // restart.
 class NodeStores {
  public:
-  explicit NodeStores(const std::string& directory) {
-    auto opened = OpenRocksdbStore({directory + "/meta"});
-    EXPECT_TRUE(opened.ok()) << opened.status().ToString();
-    meta = std::move(*opened);
+  explicit NodeStores(const std::string& directory, bool with_generations = false) {
+    meta = with_generations ? Generations(directory) : Rocksdb(directory);
     auto store = OpenDirectoryStore(directory + "/objects");
     EXPECT_TRUE(store.ok()) << store.status().ToString();
     objects = std::move(*store);
@@ -122,6 +144,31 @@ class NodeStores {
   void StopPools() {
     timer->Stop();
     for (auto* pool : {search.get(), build.get(), io.get(), control.get()}) pool->Stop();
+  }
+
+  static std::unique_ptr<MetaStore> Rocksdb(const std::string& directory) {
+    auto opened = OpenRocksdbStore({directory + "/meta"});
+    EXPECT_TRUE(opened.ok()) << opened.status().ToString();
+    return opened.ok() ? std::move(*opened) : nullptr;
+  }
+  // A new generation has the keys of the last one, but for `brought_back`.
+  std::unique_ptr<MetaStore> Generations(const std::string& directory) {
+    const std::shared_ptr<MetaStore> shared = Rocksdb(directory);
+    GenerationStoreSettings settings;
+    settings.open = [shared]() -> Result<std::unique_ptr<MetaStore>> {
+      return std::unique_ptr<MetaStore>(std::make_unique<SharedStore>(shared));
+    };
+    settings.rebuild = [this](const GenerationStoreSettings::Under& under, int64_t above) -> Result<int64_t> {
+      std::map<std::string, std::string> keys = brought_back;
+      ASSIGN_OR_RETURN(const RangeResult last, under(above)->Range("", 0));
+      for (const KeyValue& kv : last.kvs) keys.emplace(kv.key, kv.value);
+      for (const auto& [key, value] : keys) RETURN_IF_ERROR(under(above + 1)->Commit({}, {MetaOp::Put(key, value)}).status());
+      return above + 1;
+    };
+    auto store = std::move(*GenerationStore::Open(settings));
+    generations = store.get();
+    EXPECT_TRUE(Eventually([&] { return generations->Ready().ok(); })) << generations->Ready().message();
+    return store;
   }
 
   Revision Commit(std::vector<MetaOp> ops) {
@@ -156,6 +203,8 @@ class NodeStores {
   std::unique_ptr<ThreadPool> io = std::make_unique<ThreadPool>("io", 4);
   std::unique_ptr<ThreadPool> build = std::make_unique<ThreadPool>("build", 1);
   std::unique_ptr<Timer> timer = std::make_unique<Timer>(control.get());
+  std::map<std::string, std::string> brought_back;  // by the next generation
+  GenerationStore* generations = nullptr;           // meta, if it has them
   std::unique_ptr<MetaStore> meta;
   std::unique_ptr<ObjectStore> objects;
   std::unique_ptr<IdAllocator> ids;

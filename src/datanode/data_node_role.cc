@@ -71,7 +71,14 @@ void DataNodeRole::ReconcileChannels() {
       }
       continue;
     }
-    if (assignment.epoch <= channel.epoch || assignment.epoch <= channel.lost || channel.taking_over) continue;
+    if (channel.taking_over) continue;
+    if (assignment.epoch <= channel.epoch || assignment.epoch <= channel.lost) {
+      // Ours, but not at an epoch that was used up: by us before the metadata was brought back in an older state, or by
+      // somebody whose fence we met, and of whom this view doesn't know yet.
+      const bool used_up = !channel.serving || assignment.epoch < channel.epoch;
+      if (used_up && channel.damaged < channel.epoch) RaiseLost(assignment.channel, channel.epoch);
+      continue;
+    }
     channel.taking_over = true;
     deps_.io->Post([this, assignment] {
       const Gate::Hold hold(gate_);
@@ -95,7 +102,10 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     WaitUntilApplied();
     StepDown(assignment.channel, "replaying");  // forgets what an earlier ownership left in memory
     status = Replay(assignment.channel, assignment.epoch, *fence, seen);
-    if (status.ok()) AwaitUnserved(assignment.channel);
+    if (status.ok()) {
+      AwaitUnserved(assignment.channel);
+      RefuseEarlierRoutes(assignment.channel);
+    }
   } else {
     status = fence.status();
   }
@@ -104,13 +114,12 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     LogAt(status.code() == ErrorCode::kSuperseded ? LogLevel::kDebug : LogLevel::kError,
           "channel {}: taking over at epoch {} failed: {}", assignment.channel, assignment.epoch, status.ToString());
     const auto fenced = deps_.log->FencedEpoch(assignment.channel);
-    if (status.code() != ErrorCode::kCorrupted) ReportLost(assignment.channel, std::max(assignment.epoch, fenced.ok() ? *fenced : 0));
-    {
-      MutexLock lock(channels_mutex_);
-      channel.taking_over = false;
+    if (status.code() == ErrorCode::kCorrupted) {
+      channel.damaged = assignment.epoch;
+    } else {
+      ReportLost(assignment.channel, std::max(assignment.epoch, fenced.ok() ? *fenced : 0));
     }
-    loop_->Poke();  // the next assignment may have come meanwhile
-    return;
+    return TakenOver(assignment.channel);
   }
   channel.applied = *fence + 1;
   channel.checkpoint = deps_.log->Begin(assignment.channel).ok() ? *deps_.log->Begin(assignment.channel) : 0;
@@ -122,6 +131,7 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     const Timestamp now = clock_.Next();
     const Timestamp raised = std::max(ceiling, CeilingFor(now));
     channel.ceiling = ceiling;
+    channel.ceiling_at = *fence;
     const int64_t begun_us = MonotonicUs();
     std::vector<LogAppend> record;
     record.push_back({assignment.channel, assignment.epoch, Encode(CeilingRecord{raised})});
@@ -131,33 +141,39 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
       if (!offsets.ok()) LogError("channel {}: its first record after the fence failed: {}", id, offsets.status().ToString());
       if (!offsets.ok() && !refused) {
         if (offsets.status().code() != ErrorCode::kSuperseded) ReportLost(id, At(id).epoch);
-        return;
+        return TakenOver(id);
       }
       if (!refused) {
-        channel.applied = offsets->front() + 1;
-        channel.ceiling = raised;
+        CeilingLogged(id, raised, offsets->front());
         Proved(id, begun_us);
       }
       RaiseApplied(now);
       channel.serving = true;
-      loop_->Poke();
+      TakenOver(id);
     });
   }
   LogInfo("channel {}: owned at epoch {}, replayed in {} ms", assignment.channel, assignment.epoch, watch.elapsed_ms());
-  {
-    MutexLock lock(channels_mutex_);
-    channel.taking_over = false;
-  }
-  loop_->Poke();
 }
 
 // Told by the loop, again and again until there is a higher epoch: the report may be lost, or datacoord be away.
 void DataNodeRole::ReportLost(ChannelId channel, Epoch epoch) {
+  RaiseLost(channel, epoch);
+  loop_->Poke();
+}
+
+void DataNodeRole::RaiseLost(ChannelId channel, Epoch epoch) {
   auto& lost = At(channel).lost;
   Epoch before = lost;
   while (before < epoch && !lost.compare_exchange_weak(before, epoch)) {
   }
-  loop_->Poke();
+}
+
+void DataNodeRole::TakenOver(ChannelId channel) {
+  {
+    MutexLock lock(channels_mutex_);
+    At(channel).taking_over = false;
+  }
+  loop_->Poke();  // the next assignment may have come meanwhile
 }
 
 // True if a report is still to be heeded.
@@ -318,6 +334,21 @@ void DataNodeRole::AwaitUnserved(ChannelId channel) {
     if (IsRead(segment->id, placement.get(), shard.get())) continue;
     MutexLock lock(shards_mutex_);
     awaited_[segment->collection].insert(segment->id);
+  }
+}
+
+// What was flushed before was not replayed, and is read by the route alone: one from before it was served misses it.
+void DataNodeRole::RefuseEarlierRoutes(ChannelId channel) {
+  std::set<CollectionId> collections;
+  for (const auto& segment : deps_.catalog->AllSegments()) {
+    if (segment->channel == channel && segment->IsLiveRows()) collections.insert(segment->collection);
+  }
+  for (const CollectionId collection : collections) {
+    const auto placement = deps_.catalog->FindPlacement(collection);
+    if (placement == nullptr) continue;
+    MutexLock lock(shards_mutex_);
+    auto& min = min_route_[collection];
+    min = std::max(min, placement->version);
   }
 }
 

@@ -66,13 +66,15 @@ class DataNodeRole : public DataNode {
   struct Channel {
     std::atomic<Epoch> epoch{0};
     std::atomic<bool> serving{false};     // fenced and replayed: may append and answer
-    bool taking_over = false;             // guarded by channels_mutex_
+    bool taking_over = false;             // until it is served, or could not be; guarded by channels_mutex_
     std::atomic<LogOffset> applied{0};    // offset after the last applied record
     std::atomic<LogOffset> checkpoint{0}; // what the log was last truncated to
     std::atomic<LogOffset> told{0};       // … and what datacoord was told of it
     std::atomic<int64_t> unflushed_bytes{0};
     std::atomic<Timestamp> ceiling{0};    // logged: reads here happen at or below, a successor stamps above
+    std::atomic<LogOffset> ceiling_at{0}; // the last record that says so
     std::atomic<Epoch> lost{0};           // no epoch up to here will do: datacoord is to give a higher one
+    std::atomic<Epoch> damaged{0};        // its log could not be read at this epoch: a higher one would not help
     std::atomic<int64_t> proved_us{0};    // when an append that succeeded was begun: the channel was ours then
   };
   // Reads that wait for a proof of ownership; they share the next one.
@@ -123,6 +125,7 @@ class DataNodeRole : public DataNode {
   Result<std::vector<std::shared_ptr<GrowingSegment>>> SegmentsFor(const GrowingLeg& leg) const;
   void RaiseCeilings(const ReadPointRequest& request, Timestamp to, Callback<ReadPoint> done);
   Timestamp CeilingFor(Timestamp ts) const;
+  void CeilingLogged(ChannelId channel, Timestamp ceiling, LogOffset at);
   void ProveOwnership(const std::vector<ChannelId>& channels, ConsistencyLevel level, std::function<void(const Status&)> done);
   void StartProof(ChannelId channel);
   void Proved(ChannelId channel, int64_t begun_us);
@@ -135,12 +138,15 @@ class DataNodeRole : public DataNode {
   Status ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
   Timestamp CommittedDeletesUntil(const ShardKey& key) const;
   void AwaitUnserved(ChannelId channel);
+  void RefuseEarlierRoutes(ChannelId channel);
   bool IsRead(SegmentId segment, const Placement* placement, const Shard* shard) const;
   void FollowGeneration();
   bool IsAwaited(CollectionId collection, SegmentId segment) const;
   void StepDown(ChannelId channel, const std::string& why);
   void WaitUntilApplied();
   void ReportLost(ChannelId channel, Epoch epoch);
+  void RaiseLost(ChannelId channel, Epoch epoch);
+  void TakenOver(ChannelId channel);
   bool ReportAllLost();
   bool HandOver();                      // true: a report is to be repeated
   bool IsFlushedUntil(ChannelId channel, Timestamp ts);
@@ -158,6 +164,7 @@ class DataNodeRole : public DataNode {
   void ForgetAwaited();
   void ForgetDropped();
   void MoveCheckpoints();
+  void LogCeiling(ChannelId channel);
   bool ReportCheckpoints();             // true: some are to be told again
 
   std::shared_ptr<Shard> FindShard(const ShardKey& key) const;

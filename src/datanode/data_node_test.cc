@@ -12,7 +12,6 @@
 #include "base/log.h"
 #include "catalog/node_fixture.h"
 #include "datanode/record.h"
-#include "meta/generation_store.h"
 
 namespace saker {
 namespace {
@@ -120,6 +119,7 @@ class CommittingCoord final : public IdleDataCoord {
     });
   }
   Status ReportChannelLost(ChannelId channel, NodeId, Epoch seen) override {
+    if (!heed_losses) return {};
     RaiseEpoch(channel, seen);
     return {};
   }
@@ -159,6 +159,7 @@ class CommittingCoord final : public IdleDataCoord {
   }
 
   std::function<Status()> before_commit;  // set while nothing is flushed
+  std::atomic<bool> heed_losses{true};
 
  private:
   NodeStores* const stores_;
@@ -173,12 +174,13 @@ struct ProcessOptions {
   DataNodeSettings settings = {};
   std::function<void(FaultyLog&)> log = {};
   bool start = true;
+  bool generations = false;
 };
 
 // A process with a datanode; another one on the same directory is the next.
 class Process {
  public:
-  explicit Process(const std::string& directory, ProcessOptions options = {}) : stores(directory), coord(&stores) {
+  explicit Process(const std::string& directory, ProcessOptions options = {}) : stores(directory, options.generations), coord(&stores) {
     FileLogSettings settings;
     settings.directory = directory + "/log";
     settings.channels = 2;
@@ -677,6 +679,86 @@ TEST_F(DataNodeTest, TheGrowingCopyIsServedUntilTheSealedOneIs) {
   EXPECT_EQ(fetched.status().code(), ErrorCode::kStaleRoute);
 }
 
+// What was flushed before a takeover is replayed by nobody: a proxy whose route is from before it was served would miss it.
+TEST_F(DataNodeTest, ANewOwnerRefusesRoutesFromBeforeWhatItFoundServed) {
+  Insert({{1, "a"}});
+  const int64_t before = stores().Place({});
+  Flush();
+  const std::vector<SegmentId> sealed = Committed();
+  const int64_t now = stores().Place(sealed);
+  Insert({{2, "b"}});
+  Restart();
+  EXPECT_EQ(QueryAt(ReadPointNow(), {.route = before}).status().code(), ErrorCode::kStaleRoute);
+  EXPECT_THAT(Now({.sealed = sealed, .route = now}), ElementsAre(Pair(2, "b")));
+}
+
+class DataNodeGenerationsTest : public DataNodeTest {
+ protected:
+  DataNodeGenerationsTest() { options_.generations = true; }
+  // The meta store is lost, and brought back with this placement instead of the last one; its version.
+  int64_t NewGenerationWith(const std::vector<SegmentId>& served) {
+    Placement placement;
+    placement.collection = kModelCollection;
+    placement.loaded = true;
+    for (const SegmentId segment : served) placement.segments.push_back({segment, {kThisNode}, true});
+    stores().brought_back = {{PlacementKey(kModelCollection), Encode(placement)}};
+    stores().generations->Lose(Status(ErrorCode::kCorrupted, "for a test"));
+    EXPECT_TRUE(Eventually([&] { return stores().meta->CurrentRevision().ok(); }));
+    const auto kv = stores().meta->Get(PlacementKey(kModelCollection));
+    EXPECT_TRUE(kv.ok()) << kv.status().ToString();
+    return kv.ok() ? kv->mod_revision : 0;
+  }
+};
+
+// The route that came back is older than the one by which the growing copy was let go.
+TEST_F(DataNodeGenerationsTest, ReadsWaitForWhatALaterRouteServedBefore) {
+  Insert({{1, "a"}, {2, "b"}});
+  const int64_t before = stores().Place({});
+  Flush();
+  const std::vector<SegmentId> sealed = Committed();
+  ASSERT_EQ(sealed.size(), 1u);
+  stores().Place(sealed);
+  ASSERT_TRUE(Eventually([&] { return !QueryAt(ReadPointNow(), {.route = before}).ok(); }));
+  Insert({{3, "c"}});
+  const int64_t older = NewGenerationWith({});
+  ASSERT_GT(older, before);
+  // At no moment are the rows left out.
+  for (const auto until = MonotonicUs() + 300'000; MonotonicUs() < until;) {
+    EXPECT_EQ(QueryAt(ReadPointNow(), {.route = older}).status().code(), ErrorCode::kStaleRoute);
+  }
+  const int64_t route = stores().Place(sealed);
+  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = route}).ok(); }));
+  EXPECT_THAT(Now({.sealed = sealed, .route = route}), ElementsAre(Pair(3, "c")));
+  EXPECT_EQ(QueryAt(ReadPointNow(), {.route = older}).status().code(), ErrorCode::kStaleRoute);
+}
+
+TEST_F(DataNodeGenerationsTest, ReadsGoOnWhereTheSameRouteCameBack) {
+  Insert({{1, "a"}});
+  stores().Place({});
+  Flush();
+  const std::vector<SegmentId> sealed = Committed();
+  const int64_t last = stores().Place(sealed);
+  Insert({{2, "b"}});
+  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = last}).ok(); }));
+  const int64_t same = NewGenerationWith(sealed);
+  EXPECT_THAT(Now({.sealed = sealed, .route = last}), ElementsAre(Pair(2, "b"))) << "a proxy that has not seen the new one yet";
+  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.sealed = sealed, .route = same}).ok(); }));
+  EXPECT_THAT(Now({.sealed = sealed, .route = same}), ElementsAre(Pair(2, "b")));
+  EXPECT_EQ(QueryAt(ReadPointNow(), {.sealed = sealed, .route = same + (int64_t{1} << kGenerationShift)}).status().code(),
+            ErrorCode::kStaleRoute)
+      << "of a generation that this node is yet to see";
+}
+
+// What is flushed but not served yet is read from its growing copy, whatever generation it is.
+TEST_F(DataNodeGenerationsTest, AGrowingCopyThatIsStillThereIsRead) {
+  Insert({{1, "a"}});
+  stores().Place({});
+  Flush();
+  const int64_t route = NewGenerationWith({});
+  ASSERT_TRUE(Eventually([&] { return QueryAt(ReadPointNow(), {.route = route}).ok(); }));
+  EXPECT_THAT(Now({.route = route}), ElementsAre(Pair(1, "a")));
+}
+
 TEST_F(DataNodeTest, OfAnUnloadedCollectionNoCopyIsKept) {
   collection_.load = {};
   ++collection_.version;
@@ -897,6 +979,29 @@ TEST_F(DataNodeTest, AReadAboveTheChannelsCeilingLogsAHigherOneFirst) {
   EXPECT_GE(ceiling->ceiling, served);
 }
 
+// However little was stamped since: the next owner must find it.
+TEST_F(DataNodeTest, TheCeilingOutlivesTheLogThatWasCut) {
+  log().shared = true;
+  const Timestamp served = ReadPointNow(0, ReadPointNow(0) + MakeTimestamp(3'600'000));
+  const auto before = log().Read(0, *log().Begin(0), 1 << 20);
+  ASSERT_TRUE(before.ok());
+  const Timestamp ceiling = DecodeCeiling(before->back().payload)->ceiling;
+  ASSERT_GE(ceiling, served);
+  Texts rows;
+  for (int64_t key = 0; key < 100; ++key) rows[key] = std::string(60'000, 'x');
+  Insert(rows);
+  Flush();
+  ASSERT_TRUE(Eventually([&] { return *log().Begin(0) > before->back().offset; }));
+  const auto after = log().Read(0, *log().Begin(0), 1 << 20);
+  ASSERT_TRUE(after.ok());
+  EXPECT_TRUE(std::any_of(after->begin(), after->end(), [&](const LogRecord& record) {
+    const auto kind = KindOf(record.payload);
+    return kind.ok() && *kind == RecordKind::kCeiling && DecodeCeiling(record.payload)->ceiling >= ceiling;
+  }));
+  Restart();
+  EXPECT_GT(ReadPointNow(0), ceiling);
+}
+
 TEST_F(DataNodeTest, AFullDiskDoesNotKeepFromReading) {
   Insert({{1, "a"}});
   const Timestamp far = ReadPointNow(0) + MakeTimestamp(3'600'000);
@@ -956,6 +1061,7 @@ TEST_F(DataNodeTest, AReplacedOwnerServesNoStrongReadAndOthersNotForLong) {
 TEST_F(DataNodeTest, AnOwnerThatWasReplacedAcknowledgesNothing) {
   Insert({{1, "a"}});
   // Somebody else fences first, and is announced later.
+  coord().heed_losses = false;
   ASSERT_TRUE(log().Fence(0, 7, Encode(CeilingRecord{})).ok());
   const auto refused = Do({.inserts = {RowWith(2, "b")}});
   EXPECT_FALSE(refused.ok());
@@ -969,6 +1075,7 @@ TEST_F(DataNodeTest, AnOwnerThatWasReplacedAcknowledgesNothing) {
     assignment.epoch = 7;
     return true;
   }).ok());
+  coord().heed_losses = true;
   EXPECT_FALSE(Eventually([&] { return Serves(0); }, std::chrono::milliseconds(100)));
   // It comes back with a higher epoch: only what was acknowledged is there.
   ASSERT_TRUE(coord().UpdateChannel(0, [](ChannelAssignment& assignment) {
@@ -978,6 +1085,31 @@ TEST_F(DataNodeTest, AnOwnerThatWasReplacedAcknowledgesNothing) {
   }).ok());
   ASSERT_TRUE(AwaitServing());
   EXPECT_THAT(Now(), ElementsAre(Pair(1, "a")));
+}
+
+// The metadata came back as it was before this node's epoch was given: its flushes are refused, and the channel is given
+// at an epoch that this node used up itself.
+TEST_F(DataNodeTest, AnOwnerWhoseEpochWasLostWithTheMetadataComesBack) {
+  coord().RaiseEpoch(0, 6);
+  ASSERT_TRUE(Eventually([&] { return Serves(0) && *log().FencedEpoch(0) == 7; }));
+  Insert({{1, "a"}});
+  ASSERT_TRUE(coord().UpdateChannel(0, [](ChannelAssignment& assignment) {
+    assignment.epoch = 6;
+    return true;
+  }).ok());
+  ASSERT_TRUE(Eventually([&] { return *log().FencedEpoch(0) == 8 && Serves(0); }));
+  Insert({{2, "b"}});
+  Flush();
+  EXPECT_EQ(Everything().size(), 2u);
+  // Also where the very epoch is given once more.
+  ASSERT_TRUE(coord().UpdateChannel(0, [](ChannelAssignment& assignment) {
+    assignment.epoch = 7;
+    return true;
+  }).ok());
+  ASSERT_TRUE(Eventually([&] { return *log().FencedEpoch(0) == 9 && Serves(0); }));
+  Insert({{3, "c"}});
+  Flush();
+  EXPECT_EQ(Everything().size(), 3u);
 }
 
 TEST_F(DataNodeTest, AnAnnouncedOwnerIsObeyedWithoutAnAppend) {

@@ -265,12 +265,20 @@ void DataNodeRole::MoveCheckpoints() {
     const Channel& channel = At(entry.first);
     return !channel.serving || channel.epoch != epochs[entry.first];
   });
-  for (const auto& [id, checkpoint] : first) {
+  for (const auto& [id, unneeded] : first) {
     Channel& channel = At(id);
-    if (checkpoint <= channel.checkpoint) continue;
+    // The next owner, whose clock may be behind ours, must find the ceiling: where it would be cut off it goes through the
+    // log once more. An exclusive log's next owner has the same clock, and a record kept would keep a whole file.
+    const bool keep_ceiling = !deps_.log->exclusive() && RuleHolds(Rule::kCeilings);
+    const LogOffset checkpoint = keep_ceiling ? std::min<LogOffset>(unneeded, channel.ceiling_at) : unneeded;
     // Worth a sync only if it frees something.
     const bool idle = deps_.log->size_bytes() < settings_.log_keep_bytes;
-    if (idle) continue;
+    if (unneeded <= channel.checkpoint || idle) continue;
+    if (unneeded > checkpoint + 1) {
+      LogCeiling(id);
+      continue;
+    }
+    if (checkpoint <= channel.checkpoint) continue;
     const Status status = deps_.log->Truncate(id, checkpoint, epochs[id]);
     if (!status.ok()) {
       LogWarn("channel {}: truncating its log before {} failed: {}", id, checkpoint, status.ToString());
@@ -278,6 +286,18 @@ void DataNodeRole::MoveCheckpoints() {
     }
     channel.checkpoint = checkpoint;
   }
+}
+
+void DataNodeRole::LogCeiling(ChannelId channel) {
+  MutexLock lock(append_mutex_);
+  const Timestamp ceiling = At(channel).ceiling;
+  std::vector<LogAppend> record;
+  record.push_back({channel, At(channel).epoch, Encode(CeilingRecord{ceiling}), /*essential=*/true});
+  Append(std::move(record), [this, channel, ceiling](const Result<std::vector<LogOffset>>& offsets) {
+    if (!offsets.ok()) return AppendFailed({channel}, offsets.status());
+    CeilingLogged(channel, ceiling, offsets->front());
+    loop_->Poke();
+  });
 }
 
 bool DataNodeRole::ReportCheckpoints() {

@@ -64,6 +64,15 @@ Timestamp DataNodeRole::CeilingFor(Timestamp ts) const {
   return MakeTimestamp(std::max(WallMs() + kStepMs, UnixMs(ts) + 1));
 }
 
+// In the log's order, as all callbacks of Append.
+void DataNodeRole::CeilingLogged(ChannelId id, Timestamp ceiling, LogOffset at) {
+  Channel& channel = At(id);
+  channel.applied = at + 1;
+  if (ceiling < channel.ceiling) return;
+  channel.ceiling = ceiling;
+  channel.ceiling_at = at;
+}
+
 // Logs a ceiling at or above `to`; the records prove the ownership as well.
 void DataNodeRole::RaiseCeilings(const ReadPointRequest& request, Timestamp to, Callback<ReadPoint> done) {
   const int64_t begun_us = MonotonicUs();
@@ -89,9 +98,7 @@ void DataNodeRole::RaiseCeilings(const ReadPointRequest& request, Timestamp to, 
       return done(offsets.status());
     }
     for (size_t i = 0; i < request.channels.size(); ++i) {
-      Channel& channel = At(request.channels[i]);
-      channel.applied = (*offsets)[i] + 1;
-      channel.ceiling = std::max<Timestamp>(channel.ceiling, raised);
+      CeilingLogged(request.channels[i], raised, (*offsets)[i]);
       Proved(request.channels[i], begun_us);
     }
     RaiseApplied(request.at_least);
@@ -146,11 +153,12 @@ void DataNodeRole::StartProof(ChannelId channel) {
   }
   const int64_t begun_us = MonotonicUs();
   MutexLock lock(append_mutex_);
+  const Timestamp ceiling = At(channel).ceiling;
   std::vector<LogAppend> record;
-  record.push_back({channel, At(channel).epoch, Encode(CeilingRecord{At(channel).ceiling})});
+  record.push_back({channel, At(channel).epoch, Encode(CeilingRecord{ceiling})});
   Append(std::move(record), [=, this](const Result<std::vector<LogOffset>>& offsets) {
     if (offsets.ok()) {
-      At(channel).applied = offsets->front() + 1;
+      CeilingLogged(channel, ceiling, offsets->front());
       Proved(channel, begun_us);
     } else {
       AppendFailed({channel}, offsets.status());

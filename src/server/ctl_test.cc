@@ -206,8 +206,8 @@ TEST_F(CtlEtcd, StatusOfAHealthyClusterWithTls) {
   Said said = Etcd({"status"});
   EXPECT_EQ(said.code, kCtlOk) << said.out << said.error;
   for (const std::string& endpoint : server_->endpoints()) EXPECT_TRUE(Has(said.out, endpoint)) << said.out;
-  for (const char* word : {"version  3.6", "leader", "follower", "quota 2.0 GiB", "catalog/            2", "alone               1",
-                           "session/            1", "etcd is well"}) {
+  for (const char* word : {"version  3.6", "leader", "follower", "quota 2.0 GiB", "catalog/            2",
+                           "alone               1", "session/            1", "etcd is well"}) {
     EXPECT_TRUE(Has(said.out, word)) << word << " in\n" << said.out;
   }
   server_->Kill(2);
@@ -226,6 +226,38 @@ TEST_F(CtlEtcd, OptionsOnTheCommandLineGoBeforeTheFile) {
   EXPECT_EQ(said.code, kCtlFailed);
   EXPECT_TRUE(Has(said.out, "127.0.0.1:1")) << said.out;
   EXPECT_EQ(Ctl({"etcd", "status"}, {{"ETCD_ENDPOINTS", server_->endpoint()}}).code, kCtlOk);
+}
+
+TEST_F(CtlEtcd, EndpointsOfTwoClustersAreNamed) {
+  Begin();
+  const EtcdServer other;
+  const Said said = Ctl({"etcd", "status", "--endpoints", server_->endpoint() + "," + other.endpoint()});
+  EXPECT_EQ(said.code, kCtlFailed) << said.out;
+  EXPECT_TRUE(Has(said.out, "different clusters")) << said.out;
+}
+
+TEST_F(CtlEtcd, WithAuthenticationTheUserDecides) {
+  Begin();
+  server_->EnableAuth("keeper", "secret", kRoot);
+  const auto ctl = [&](CtlArguments arguments, const std::string& user) {
+    arguments.insert(arguments.begin(), "etcd");
+    arguments.insert(arguments.end(), {"--endpoints", server_->endpoint(), "--root", kRoot});
+    if (!user.empty()) arguments.insert(arguments.end(), {"--user", user});
+    return Ctl(arguments);
+  };
+  const std::string file = directory_.path() + "/copy.db";
+  EXPECT_EQ(ctl({"status"}, "keeper:secret").code, kCtlOk);
+  for (const char* user : {"keeper:wrong", ""}) {
+    const Said refused = ctl({"status"}, user);
+    EXPECT_EQ(refused.code, kCtlFailed) << refused.out;
+    EXPECT_TRUE(Has(refused.out + refused.error, "user name")) << refused.out << refused.error;
+  }
+  const Said snapshot = ctl({"snapshot", file}, "keeper:secret");
+  EXPECT_EQ(snapshot.code, kCtlFailed) << "it needs etcd's role root";
+  EXPECT_TRUE(Has(snapshot.error, "permission denied")) << snapshot.error;
+  EXPECT_FALSE(std::filesystem::exists(file));
+  EXPECT_EQ(ctl({"snapshot", file}, "root:rootpass").code, kCtlOk);
+  EXPECT_EQ(ctl({"defrag"}, "root:rootpass").code, kCtlOk);
 }
 
 TEST_F(CtlEtcd, AFullEtcdIsNamedAndDefragMakesItWriteAgain) {

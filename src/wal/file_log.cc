@@ -380,7 +380,8 @@ Status FileLog::EncodeRecords(Request& request) {
   }
   if (request.records.empty()) return {};
   // The reserve is for fences and truncations: they are small, and space comes back through them.
-  if (request.kind == Request::Kind::kAppend) RETURN_IF_ERROR(tail_.CheckRoom(LogFrameBytes(request.bytes + 16)));
+  const bool essential = std::all_of(request.records.begin(), request.records.end(), [](const LogAppend& record) { return record.essential; });
+  if (request.kind == Request::Kind::kAppend && !essential) RETURN_IF_ERROR(tail_.CheckRoom(LogFrameBytes(request.bytes + 16)));
 
   LogFrame frame;
   frame.kind = LogFrameKind::kRecords;

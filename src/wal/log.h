@@ -40,6 +40,8 @@ struct LogAppend {
   ChannelId channel = 0;
   Epoch epoch = 0;
   std::string payload;
+  // A few bytes on which a truncation depends: on a full disk they may take from what is kept in reserve for such.
+  bool essential = false;
 };
 
 class Log {

@@ -353,13 +353,29 @@ class Cases:
 
     # ---- Kafka
 
+    def begin(self, config):
+        """A cluster's metadata is begun by a coordinator; the others wait for it."""
+        with self.run(config) as coordinator:
+            coordinator.becomes_ready()
+            coordinator.end()
+
+    def no_coordinator_ever(self):
+        config = self.config()
+        with self.run(config, role="querynode") as saker:
+            saker.waits(["waiting for etcd", "waiting for a coordinator"])
+            self.begin(config)
+            saker.becomes_ready()
+
     def kafka_away(self):
-        with self.run(self.config(kafka_brokerList="127.0.0.1:9"), role="datanode") as saker:
+        config = self.config(kafka_brokerList="127.0.0.1:9")
+        self.begin(config)
+        with self.run(config, role="datanode") as saker:
             saker.waits(["waiting for Kafka", "127.0.0.1:9"])
 
     def kafka_topic_of_other_settings(self):
         self.need_kafka()
         config = self.config(kafka_topic="few")
+        self.begin(config)
         with self.run(config + "rootCoord: {dmlChannelNum: 4}\n", role="datanode") as saker:
             saker.becomes_ready()
         with self.run(config + "rootCoord: {dmlChannelNum: 2}\n", role="datanode") as saker:
@@ -481,7 +497,7 @@ class Cases:
 
 def main():
     cases = [name for name, value in vars(Cases).items() if callable(value) and not name.startswith("_")
-             and name not in ("config", "run", "need_kafka", "certificates")]
+             and name not in ("config", "run", "begin", "need_kafka", "certificates")]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(cases))
     parser.add_argument("--saker", default=ROOT / "build/release/saker", type=Path)
