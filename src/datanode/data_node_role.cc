@@ -122,7 +122,8 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     return TakenOver(assignment.channel);
   }
   channel.applied = *fence + 1;
-  channel.checkpoint = deps_.log->Begin(assignment.channel).ok() ? *deps_.log->Begin(assignment.channel) : 0;
+  const auto begin = deps_.log->Begin(assignment.channel);
+  channel.checkpoint = begin.ok() ? *begin : 0;
   clock_.Observe(seen);
   {
     // Reads go to a timestamp above everything replayed. It goes through the log, behind the writes of other channels

@@ -59,6 +59,7 @@ void Cluster::Start(Process& process) {
   process.ready = false;
   process.proxy = nullptr;
   process.running.reset();
+  process.calls = std::make_shared<int>(0);
   Spawn(host, [&process, host, config] {
     MethodTable methods;
     HttpRoutes rest;
@@ -94,6 +95,9 @@ void Cluster::StopGracefully(Process& process) {
   process.ready = false;
   process.proxy = nullptr;
   const auto running = process.running;
+  const std::shared_ptr<int> calls = process.calls;
+  for (const int64_t deadline = NowUs() + 15 * kSecond; *calls > 0 && NowUs() < deadline;) SleepUs(50 * kMs);
+  if (*calls > 0) return KillNow(process);
   (void)RunOn<bool>(process.host, 15 * kSecond, [running](const std::function<void(bool)>& done) {
     running->Stop();
     done(true);

@@ -20,6 +20,7 @@ struct Process {
   Proxy* proxy = nullptr;      // once it is ready, if it has one
   std::shared_ptr<ClusterProcess> running;
   bool ready = false;
+  std::shared_ptr<int> calls;  // of clients, not answered yet, in its present incarnation
   bool Is(const char* role) const { return roles.contains(role); }
 };
 
@@ -52,6 +53,19 @@ std::optional<T> RunOn(Host* host, int64_t timeout_us, std::function<void(std::f
   const int64_t deadline = NowUs() + timeout_us;
   while (!answer->has_value() && NowUs() < deadline && !host->dead) (void)WaitFor(answer.get(), std::min(deadline, NowUs() + 100 * kMs));
   return *answer;
+}
+
+// The same as a client's call: one that stops answers it first, as a server does.
+template <typename T>
+std::optional<T> CallOf(Process& process, int64_t timeout_us, std::function<void(std::function<void(T)>)> call) {
+  const std::shared_ptr<int> calls = process.calls;
+  ++*calls;
+  return RunOn<T>(process.host, timeout_us, [calls, call = std::move(call)](const std::function<void(T)>& done) {
+    call([calls, done](T value) {
+      --*calls;
+      done(std::move(value));
+    });
+  });
 }
 
 }  // namespace saker::sim
