@@ -992,7 +992,7 @@ TEST_F(DataNodeTest, TheCeilingOutlivesTheLogThatWasCut) {
   Insert(rows);
   Flush();
   ASSERT_TRUE(Eventually([&] { return *log().Begin(0) > before->back().offset; }));
-  const auto after = log().Read(0, *log().Begin(0), 1 << 20);
+  const auto after = log().Read(0, *log().Begin(0), 16 << 20);
   ASSERT_TRUE(after.ok());
   EXPECT_TRUE(std::any_of(after->begin(), after->end(), [&](const LogRecord& record) {
     const auto kind = KindOf(record.payload);
