@@ -85,8 +85,7 @@ def from_systemd(root):
                 component = instance
             else:
                 component = component.removeprefix("saker-")
-                paths = [units / unit.replace(".timer", ".service")]
-            component = component.removesuffix(".timer")
+                paths = [units / unit]
             settings, env = {}, {}
             for line in "\n".join(p.read_text() for p in paths).splitlines():
                 key, equals, value = line.replace("%i", instance).partition("=")
@@ -113,10 +112,10 @@ def from_helm(documents):
     config = next((d["data"] for d in documents if d["kind"] == "ConfigMap"), {})
     secrets = {d["metadata"]["name"]: d for d in documents if d["kind"] == "Secret"}
     for document in documents:
-        if document["kind"] not in ("StatefulSet", "Deployment", "CronJob"):
+        if document["kind"] not in ("StatefulSet", "Deployment"):
             continue
         spec = document["spec"]
-        pod = (spec["jobTemplate"]["spec"]["template"] if document["kind"] == "CronJob" else spec["template"])
+        pod = spec["template"]
         component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
         container = pod["spec"]["containers"][0]
         for n in range(spec.get("replicas", 1)):
@@ -133,7 +132,7 @@ def from_helm(documents):
             argv = container.get("command", []) + container.get("args", [])
             out.setdefault(component, []).append(process(
                 argv, env, mebibytes(container["resources"]["limits"]["memory"]), pod["spec"].get("terminationGracePeriodSeconds"),
-                [p["containerPort"] for p in container.get("ports", [])], dict(config), pod_name, document["kind"] != "CronJob"))
+                [p["containerPort"] for p in container.get("ports", [])], dict(config), pod_name))
             out[component][-1]["image"] = container["image"]
             out[component][-1]["probe"] = [container.get(p, {}).get("httpGet", {}).get("path") for p in ("livenessProbe", "readinessProbe")]
     return out
@@ -156,9 +155,9 @@ def summary(deployment):
     out = {}
     for component, processes in deployment.items():
         first = processes[0]
-        said = out[component] = {"count": len(processes), "memory": {p["memory"] for p in processes if component != "etcd-snapshot"},
-                                 "grace": {p["grace"] for p in processes if component != "etcd-snapshot"},
-                                 "restarted": {p["always"] for p in processes if component != "etcd-snapshot"}}
+        said = out[component] = {"count": len(processes), "memory": {p["memory"] for p in processes},
+                                 "grace": {p["grace"] for p in processes},
+                                 "restarted": {p["always"] for p in processes}}
         settings = {}
         if component == "etcd":
             settings = {k: v for k, v in first["env"].items() if k not in OWN}
@@ -205,7 +204,7 @@ def differences(name, mine, other_name, other):
 def requirements(name, said):
     """What each has to have, whatever the others have."""
     out = []
-    for component, count in {**ROLES, **SERVERS, "standalone": 1, "etcd-snapshot": 1}.items():
+    for component, count in {**ROLES, **SERVERS, "standalone": 1}.items():
         have = said.get(component, {}).get("count", 0)
         if have != count:
             out.append(f"{name}: {have} of {component}, not {count}")
@@ -245,7 +244,7 @@ def port_clashes(deployment):
     out, used = [], {}
     for component, processes in deployment.items():
         for p in processes:
-            ports = {"etcd": [2379, 2380, 2381], "kafka": [9092, 9093], "s3": [7070], "etcd-snapshot": []}.get(component)
+            ports = {"etcd": [2379, 2380, 2381], "kafka": [9092, 9093], "s3": [7070]}.get(component)
             if ports is None:
                 ports = [int(p["argv"][p["argv"].index("--http") + 1].rsplit(":", 1)[1])]
                 if component in sections:

@@ -86,11 +86,6 @@ else
   for part in "${parts[@]}"; do
     case $part in
       etcd | kafka | s3) "install_$part" ;;
-      etcd-snapshot.timer)
-        unit saker-etcd-snapshot.service
-        unit saker-etcd-snapshot.timer
-        enable+=(saker-etcd-snapshot.timer)
-        ;;
       *)
         rows roles | awk '{print $1}' | grep -qx "$part" || { echo "layout: $part is no role; see $here/roles" >&2; exit 2; }
         install_role "$part"

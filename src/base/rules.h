@@ -13,6 +13,7 @@ enum class Rule {
   kVoidAfterFence,       // records after a higher fence count for nothing
   kUnknownAppend,        // after an append of unknown fate the channel is fenced again
   kDeletesHoldLog,       // the checkpoint precedes deletes that are in no committed file
+  kBatchOnce,            // a retry of a batch that was logged is answered, not logged again
   kFlushEpoch,           // a flush commit compares the channel's epoch
   kSkipCommitted,        // a replay leaves out rows of committed segments
   kOpenWriters,          // garbage collection leaves alone what an open epoch or task may have made

@@ -42,7 +42,7 @@ void DataNodeRole::Write(WriteRequest request, Callback<WriteResponse> done) {
     }
     std::erase_if(request.shards, [&](const ShardWrite& shard) REQUIRES(append_mutex_) {
       const auto answered = answered_.find({request.batch_id, shard.channel, shard.shard});
-      if (answered == answered_.end()) return false;
+      if (answered == answered_.end() || !RuleHolds(Rule::kBatchOnce)) return false;
       pending->answered = std::max(pending->answered, answered->second);
       return true;
     });

@@ -94,6 +94,8 @@ class Admin : public EtcdAdmin {
   // A connection to one member alone, with a time of its own.
   Result<std::shared_ptr<EtcdClient>> At(const std::string& endpoint, milliseconds timeout) const;
   EtcdMemberStatus StatusOf(const std::string& endpoint) const;
+  // What any answer tells; fails unless the member serves our keys, which takes a quorum.
+  Status ReadHeader(EtcdClient& client, EtcdMemberStatus& out) const;
 
   const EtcdStoreSettings settings_;
   const std::shared_ptr<EtcdClient> client_;
@@ -122,7 +124,11 @@ EtcdMemberStatus Admin::StatusOf(const std::string& endpoint) const {
   out.reached = (*client)->Call("for its status", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
     return link.maintenance->Status(&context, pb::StatusRequest(), &response);
   });
-  if (!out.reached.ok()) return out;
+  if (out.reached.code() == ErrorCode::kServiceInternal && ReadHeader(**client, out).ok()) {
+    out.reached = {};
+    out.withheld = true;
+  }
+  if (!out.reached.ok() || out.withheld) return out;
   out.version = response.version();
   out.cluster_id = response.header().cluster_id();
   out.member_id = response.header().member_id();
@@ -139,6 +145,21 @@ EtcdMemberStatus Admin::StatusOf(const std::string& endpoint) const {
   out.quota_exceeded = std::any_of(out.errors.begin(), out.errors.end(),
                                    [](const std::string& error) { return error.find("NOSPACE") != std::string::npos; });
   return out;
+}
+
+Status Admin::ReadHeader(EtcdClient& client, EtcdMemberStatus& out) const {
+  pb::RangeRequest request;
+  request.set_key(settings_.root + "/");
+  request.set_count_only(true);
+  pb::RangeResponse response;
+  RETURN_IF_ERROR(client.Call("its revision", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
+    return link.kv->Range(&context, request, &response);
+  }));
+  out.cluster_id = response.header().cluster_id();
+  out.member_id = response.header().member_id();
+  out.revision = response.header().revision();
+  out.raft_term = response.header().raft_term();
+  return {};
 }
 
 std::vector<EtcdMemberStatus> Admin::Members() {

@@ -15,6 +15,9 @@ namespace saker {
 struct EtcdMemberStatus {
   std::string endpoint;
   Status reached;  // if not ok nothing below is known
+  // It answers, but tells its status to users of its role "root" alone: below, only ids of cluster and member, revision and
+  // term are known.
+  bool withheld = false;
   std::string version;
   uint64_t cluster_id = 0;
   uint64_t member_id = 0;
@@ -52,7 +55,7 @@ struct EtcdHistory {
 };
 
 // Thread-safe. Answers come within request_timeout unless a method says otherwise; errors are EtcdStore's. Where etcd
-// has authentication, alarms, defragmentation and snapshots need its role "root".
+// has authentication, a member's status, defragmentation and snapshots need its role "root".
 class EtcdAdmin {
  public:
   virtual ~EtcdAdmin() = default;

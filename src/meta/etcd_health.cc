@@ -52,7 +52,16 @@ void JudgeReach(const EtcdExamination& now, Findings& out) {
                                    none ? "; rows are read and written on, metadata can't be changed" : "")});
 }
 
+void JudgeWithheld(const EtcdExamination& now, Findings& out) {
+  const auto withheld = [](const EtcdMemberStatus& member) { return member.reached.ok() && member.withheld; };
+  if (std::none_of(now.members.begin(), now.members.end(), withheld)) return;
+  out.push_back(
+      {false, "etcd tells its status to users of its role root alone: its version, its leader and how full it is are not "
+              "watched from here; watch etcd's own metrics, or give the user that role"});
+}
+
 void JudgeMember(const EtcdMemberStatus& member, Findings& out) {
+  if (member.withheld) return;
   if (VersionOf(member) < kOldest) {
     out.push_back({true, fmt::format("etcd {} is version {}: 3.4 or later is needed, upgrade it", member.endpoint,
                                      member.version)});
@@ -85,6 +94,13 @@ void JudgeClusters(const EtcdExamination& now, Findings& out) {
   }
 }
 
+std::string SpaceOf(const EtcdMemberStatus& member) {
+  const int64_t quota = EtcdQuota(member);
+  return fmt::format(": its file has {}, {} of it in use, of a quota of {}", HumanBytes(member.db_bytes),
+                     HumanBytes(member.db_in_use_bytes),
+                     quota > 0 ? HumanBytes(quota) : "2 GiB, unless --quota-backend-bytes says otherwise");
+}
+
 // Every member lists the alarms of all.
 void JudgeAlarms(const EtcdExamination& now, Findings& out) {
   for (const EtcdMemberStatus& member : now.members) {
@@ -99,20 +115,17 @@ void JudgeAlarms(const EtcdExamination& now, Findings& out) {
   }
   for (const EtcdMemberStatus& member : now.members) {
     if (!member.reached.ok() || !member.quota_exceeded) continue;
-    const int64_t quota = EtcdQuota(member);
     out.push_back(
-        {true, fmt::format(
-                   "etcd is out of space (alarm NOSPACE): its file has {}, {} of it in use, of a quota of {}; metadata "
-                   "can't be changed until it is compacted, defragmented and the alarm disarmed: `saker ctl etcd "
-                   "defrag` does all three (or raise --quota-backend-bytes first)",
-                   HumanBytes(member.db_bytes), HumanBytes(member.db_in_use_bytes),
-                   quota > 0 ? HumanBytes(quota) : "2 GiB, unless --quota-backend-bytes says otherwise")});
+        {true, fmt::format("etcd is out of space (alarm NOSPACE){}; metadata can't be changed until it is compacted, "
+                           "defragmented and the alarm disarmed: `saker ctl etcd defrag` does all three (or raise "
+                           "--quota-backend-bytes first)",
+                           member.withheld ? "" : SpaceOf(member))});
     break;
   }
 }
 
 void JudgeSpace(const EtcdMemberStatus& member, Findings& out) {
-  if (member.quota_exceeded) return;
+  if (member.quota_exceeded || member.withheld) return;
   const int64_t told = EtcdQuota(member);
   if (told < 0) return;  // switched off
   const double quota = static_cast<double>(told > 0 ? told : kDefaultQuota);
@@ -173,12 +186,32 @@ std::string HumanBytes(int64_t bytes) {
   return fmt::format("{:.1f} KiB", value / 1024);
 }
 
+namespace {
+
+// Alarms are told to everybody, a status isn't.
+void FillAlarms(EtcdAdmin* admin, std::vector<EtcdMemberStatus>& members) {
+  if (std::none_of(members.begin(), members.end(), [](const auto& m) { return m.withheld; })) return;
+  const auto alarms = admin->Alarms();
+  if (!alarms.ok()) return;
+  for (EtcdMemberStatus& member : members) {
+    if (!member.withheld) continue;
+    for (const EtcdAlarm& alarm : *alarms) {
+      const bool space = alarm.kind == EtcdAlarm::Kind::kNoSpace;
+      member.quota_exceeded = member.quota_exceeded || space;
+      member.errors.push_back(fmt::format("alarm:{} of member {:x}", space ? "NOSPACE" : "CORRUPT", alarm.member_id));
+    }
+  }
+}
+
+}  // namespace
+
 EtcdExamination ExamineEtcd(EtcdAdmin* admin) {
   EtcdExamination out;
   out.members = admin->Members();
   const bool served = std::any_of(out.members.begin(), out.members.end(),
-                                  [](const EtcdMemberStatus& m) { return m.reached.ok() && m.leader_id != 0; });
+                                  [](const EtcdMemberStatus& m) { return m.reached.ok() && (m.withheld || m.leader_id != 0); });
   if (!served) return out;  // the rest needs a quorum
+  FillAlarms(admin, out.members);
   if (auto list = admin->MemberList(); list.ok()) out.member_list = std::move(*list);
   if (const auto history = admin->History(); history.ok()) out.history = *history;
   return out;
@@ -187,6 +220,7 @@ EtcdExamination ExamineEtcd(EtcdAdmin* admin) {
 std::vector<EtcdFinding> JudgeEtcd(const EtcdExamination& examination) {
   Findings out;
   JudgeReach(examination, out);
+  JudgeWithheld(examination, out);
   JudgeClusters(examination, out);
   JudgeAlarms(examination, out);
   for (const EtcdMemberStatus& member : examination.members) {

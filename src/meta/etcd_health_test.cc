@@ -53,6 +53,24 @@ TEST(EtcdHealthTest, AMemberThatIsAwayIsAWarningAllOfThemAreNot) {
   ExpectOnly(now, true, {"3 of 3", "metadata can't be changed"});
 }
 
+// Where etcd has authentication, and the user no more than it needs.
+TEST(EtcdHealthTest, AStatusThatIsWithheldIsNoFault) {
+  EtcdExamination now = Well();
+  for (auto& member : now.members) {
+    EtcdMemberStatus known;
+    known.endpoint = member.endpoint;
+    known.withheld = true;
+    known.cluster_id = member.cluster_id;
+    known.member_id = member.member_id;
+    member = known;
+  }
+  ExpectOnly(now, false, {"role root"});
+  for (auto& member : now.members) member.quota_exceeded = true;
+  const auto findings = JudgeEtcd(now);
+  ASSERT_EQ(findings.size(), 2u);
+  EXPECT_TRUE(findings[0].degraded && findings[0].text.find("NOSPACE") != std::string::npos) << findings[0].text;
+}
+
 TEST(EtcdHealthTest, WithoutALeaderItIsDegraded) {
   EtcdExamination now = Well();
   now.members[2].leader_id = 0;

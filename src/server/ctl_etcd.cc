@@ -63,6 +63,11 @@ void PrintMember(const EtcdMemberStatus& m, const std::vector<EtcdMember>& list)
   }
   const auto named =
       std::find_if(list.begin(), list.end(), [&](const EtcdMember& one) { return one.id == m.member_id; });
+  if (m.withheld) {
+    fmt::print("{}\n  member   {} ({:x}) of cluster {:x}, revision {}\n  the rest is told to users of etcd's role root alone\n",
+               m.endpoint, named == list.end() ? "?" : named->name, m.member_id, m.cluster_id, m.revision);
+    return;
+  }
   const char* role = m.is_leader() ? "leader" : m.is_learner ? "learner" : "follower";
   const int64_t quota = EtcdQuota(m);
   fmt::print("{}\n  member   {} ({:x}) of cluster {:x}, {}\n", m.endpoint, named == list.end() ? "?" : named->name,

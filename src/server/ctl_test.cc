@@ -246,7 +246,14 @@ TEST_F(CtlEtcd, WithAuthenticationTheUserDecides) {
     return Ctl(arguments);
   };
   const std::string file = directory_.path() + "/copy.db";
-  EXPECT_EQ(ctl({"status"}, "keeper:secret").code, kCtlOk);
+  const Said well = ctl({"status"}, "keeper:secret");
+  EXPECT_EQ(well.code, kCtlOk) << well.out << well.error;
+  EXPECT_TRUE(Has(well.out, "role root")) << "it says what it can't know:\n" << well.out;
+  EXPECT_FALSE(Has(ctl({"status"}, "root:rootpass").out, "role root"));
+  EtcdStoreSettings settings = settings_;
+  settings.username = "keeper";
+  settings.password = "secret";
+  EXPECT_TRUE((*OpenEtcdAdmin(settings))->Alarms().ok()) << "told to everybody";
   for (const char* user : {"keeper:wrong", ""}) {
     const Said refused = ctl({"status"}, user);
     EXPECT_EQ(refused.code, kCtlFailed) << refused.out;

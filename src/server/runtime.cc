@@ -30,9 +30,9 @@ int Threads(int64_t asked, int otherwise) { return asked > 0 ? static_cast<int>(
 Pools::Pools(const Config& config)
     : search(std::make_unique<ThreadPool>("search", Threads(config.search_threads, std::max(2, Cores())))),
       control(std::make_unique<ThreadPool>("control", std::max(4, Cores()))),
+      apply(std::make_unique<ThreadPool>("apply", 2)),
       io(std::make_unique<ThreadPool>("io", Threads(config.io_threads, std::max(4, 2 * Cores())))),
       build(std::make_unique<ThreadPool>("build", 1, /*nice=*/10)),
-      apply(std::make_unique<ThreadPool>("apply", 2)),
       timer(std::make_unique<Timer>(control.get())) {}
 
 void Pools::Stop() {

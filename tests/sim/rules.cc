@@ -16,6 +16,7 @@ const std::map<std::string, Rule>& Names() {
       {"void_after_fence", Rule::kVoidAfterFence},
       {"unknown_append", Rule::kUnknownAppend},
       {"deletes_hold_log", Rule::kDeletesHoldLog},
+      {"batch_once", Rule::kBatchOnce},
       {"flush_epoch", Rule::kFlushEpoch},
       {"skip_committed", Rule::kSkipCommitted},
       {"open_writers", Rule::kOpenWriters},

@@ -236,6 +236,7 @@ void Live(uint64_t seed, const std::string& directory, Outcome* outcome) {
   workload.CheckRows(deadline_us);
   workload.CheckFlushed(deadline_us);
   workload.CheckRows(deadline_us + 10 * kSecond);
+  workload.CheckNumbered(deadline_us + 10 * kSecond);
   workload.CheckCatalog(deadline_us + 10 * kSecond);
   ends();
 }

@@ -21,6 +21,7 @@ class Workload {
   // Reads and writes work at every proxy, flushes end, the catalog is what was acknowledged. What is wrong is a violation.
   void CheckRows(int64_t until_us);
   void CheckFlushed(int64_t until_us);
+  void CheckNumbered(int64_t until_us);
   void CheckCatalog(int64_t until_us);
 
   const std::string& violation() const { return violation_; }
@@ -39,8 +40,9 @@ class Workload {
   bool Upsert(Process& proxy, const std::string& collection, const std::string& partition, const std::map<int64_t, int64_t>& rows,
               int64_t timeout_us);
   bool Delete(Process& proxy, const std::vector<int64_t>& keys, int64_t timeout_us);
-  std::optional<std::map<int64_t, int64_t>> Query(Process& proxy, int64_t timeout_us, Status* why);
-  std::optional<int64_t> Count(Process& proxy, int64_t timeout_us);
+  std::optional<std::map<int64_t, int64_t>> Query(Process& proxy, int64_t timeout_us, Status* why, const std::string& collection = "rows");
+  std::optional<int64_t> Count(Process& proxy, int64_t timeout_us, const std::string& collection = "rows");
+  bool MakeReadable(const std::string& collection, int replicas, int64_t until_us);
   Status Ddl(Process& proxy, int64_t timeout_us, std::function<Status(Proxy*, const CallContext&)> call);
   bool Until(int64_t until_us, const std::function<bool()>& attempt) const;
   void Violated(const std::string& what);
