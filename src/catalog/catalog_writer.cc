@@ -201,15 +201,17 @@ Result<Revision> CatalogWriter::Update(CollectionId id, const Change& change, Co
   });
 }
 
-Result<Revision> CatalogWriter::UpdateBoth(CollectionId first, CollectionId second, const ChangeBoth& change) {
+Result<Revision> CatalogWriter::UpdateBoth(CollectionId first, CollectionId second, const ChangeBoth& change, Collection* first_after) {
   return UntilNoConflict("the collection", [&]() -> Result<Revision> {
     ASSIGN_OR_RETURN(Read a, ReadLiving(first));
     ASSIGN_OR_RETURN(Read b, ReadLiving(second));
     RETURN_IF_ERROR(change(a.collection, b.collection));
     ++a.collection.version;
     ++b.collection.version;
-    return Commit({a.unchanged, b.unchanged}, {MetaOp::Put(CollectionKey(first), Encode(a.collection)),
-                                               MetaOp::Put(CollectionKey(second), Encode(b.collection))});
+    auto revision = Commit({a.unchanged, b.unchanged}, {MetaOp::Put(CollectionKey(first), Encode(a.collection)),
+                                                        MetaOp::Put(CollectionKey(second), Encode(b.collection))});
+    if (revision.ok() && first_after != nullptr) *first_after = std::move(a.collection);
+    return revision;
   });
 }
 

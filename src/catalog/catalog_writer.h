@@ -32,7 +32,7 @@ class CopiedSequence {
   Status Start();
   // Ops on the family's keys, which are copied, and on others, which are not. kConflict: one of the compares does not hold.
   Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops);
-  // All changes that were made are copied: what rests on them may be deleted for good.
+  // All changes that were made here are copied: they may be acknowledged, and what rests on them be deleted for good.
   Status Settle();
   MetaStore* store() const { return store_; }
 
@@ -71,6 +71,7 @@ class CatalogWriter {
       : CatalogWriter(std::make_shared<CopiedSequence>(store, objects, keys)) {}
 
   Status Start() { return sequence_->Start(); }
+  Status Settle() { return sequence_->Settle(); }
   // `compares` beyond the sequence and the leader are the caller's. kConflict: one of the caller's or the leader's does
   // not hold.
   Result<Revision> Commit(std::vector<Compare> compares, std::vector<MetaOp> ops);
@@ -80,7 +81,7 @@ class CatalogWriter {
   Result<Revision> Update(CollectionId id, const Change& change, Collection* after = nullptr);
   // The same for two collections in one transaction.
   using ChangeBoth = std::function<Status(Collection& first, Collection& second)>;
-  Result<Revision> UpdateBoth(CollectionId first, CollectionId second, const ChangeBoth& change);
+  Result<Revision> UpdateBoth(CollectionId first, CollectionId second, const ChangeBoth& change, Collection* first_after = nullptr);
 
  private:
   struct Read {

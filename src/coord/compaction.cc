@@ -191,7 +191,7 @@ Status DataCoordRole::ReportCompaction(int64_t id, Result<SegmentMeta> output) {
   const auto committed = UntilNoConflict("the collection", [&]() -> Result<Revision> {
     const auto kv = deps_.meta->Get(TaskKey(id));
     open = kv.status().code() != ErrorCode::kIoKeyNotFound;
-    if (!open) return deps_.meta->CurrentRevision();  // reported before
+    if (!open) return SoAlready();  // reported before
     RETURN_IF_ERROR(kv.status());
     ASSIGN_OR_RETURN(task, DecodeTask(kv->value));
     const std::vector<Compare> still_open{Compare::Unchanged(kv->key, kv->mod_revision)};

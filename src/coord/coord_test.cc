@@ -2,7 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "base/mutex.h"
+#include "catalog/copies.h"
 #include "catalog/node_fixture.h"
 #include "coord/data_coord_role.h"
 #include "coord/index_coord_role.h"
@@ -28,8 +32,22 @@ class ToldDataNode : public IdleDataNode {
     MutexLock lock(mutex_);
     return growing_;
   }
-  Status BarrierCollection(CollectionId, const std::vector<ChannelId>&, int64_t, bool, const std::vector<PartitionId>&) override {
+  Status BarrierCollection(CollectionId collection, const std::vector<ChannelId>&, int64_t version, bool dropped,
+                           const std::vector<PartitionId>& partitions) override {
+    if (unreachable) return {ErrorCode::kDeadlineExceeded, "datanode 1 doesn't answer"};
+    MutexLock lock(mutex_);
+    barriers_.push_back({collection, version, dropped, partitions});
     return {};
+  }
+  struct Barrier {
+    CollectionId collection;
+    int64_t version;
+    bool dropped;
+    std::vector<PartitionId> partitions;
+  };
+  std::vector<Barrier> Barriers() {
+    MutexLock lock(mutex_);
+    return barriers_;
   }
   // Asked whenever a compaction is planned.
   Result<Timestamp> OldestPin(CollectionId) override {
@@ -45,9 +63,11 @@ class ToldDataNode : public IdleDataNode {
   std::atomic<Timestamp> clock{100};
   std::atomic<int> plans{0};
   std::atomic<int> refusals{0};
+  std::atomic<bool> unreachable{false};  // by barriers
 
  private:
   Mutex mutex_;
+  std::vector<Barrier> barriers_ GUARDED_BY(mutex_);
   std::vector<GrowingSegmentInfo> growing_ GUARDED_BY(mutex_);
 };
 
@@ -169,6 +189,33 @@ TEST_F(CoordTest, AFlushCommittedOnceMoreBringsNothingBack) {
   EXPECT_EQ(StateOf(3), SegmentState::kFlushed);
   EXPECT_FALSE(Exists(again.manifest)) << "files of an attempt that nothing names";
   EXPECT_EQ(coord.CommitFlush(0, epoch + 1, {Segment(4)}).status().code(), ErrorCode::kSuperseded);
+}
+
+// What was made but not copied to the object store would be gone with the meta store's data: the log may not be cut for it,
+// nor may a client be told that it is so already.
+TEST_F(CoordTest, WhatIsThereButNotCopiedIsNotAcknowledged) {
+  auto& coord = Data();
+  RootCoordRole root(Deps(), RootCoordSettings{.channels = 1});
+  ASSERT_TRUE(root.Start().ok());
+  const Epoch epoch = stores_.catalog->Channel(0).epoch;
+  const std::string there = directory_.path() + "/objects/catalog";
+  ASSERT_TRUE(std::filesystem::exists(there)) << "where copies go";
+  std::filesystem::rename(there, there + ".away");
+  std::ofstream(there) << "in the way of copies";
+  for (const char* time : {"the first time", "once more"}) {
+    EXPECT_FALSE(coord.CommitFlush(0, epoch, {Segment(1)}).ok()) << time;
+    EXPECT_FALSE(root.CreatePartition(kModelCollection, "p").ok()) << time;
+    EXPECT_FALSE(root.DropUser("nobody").ok()) << time;
+  }
+  EXPECT_NE(stores_.catalog->GetCollection(kModelCollection)->FindPartition("p"), nullptr) << "it is there";
+  std::filesystem::remove(there);
+  std::filesystem::rename(there + ".away", there);
+  EXPECT_TRUE(coord.CommitFlush(0, epoch, {Segment(1)}).ok());
+  EXPECT_TRUE(root.CreatePartition(kModelCollection, "p").ok());
+  for (const CopiedKeys* keys : {&kSegmentKeys, &kCatalogKeys}) {
+    const auto last = DecodeSequence(keys->sequence_key, stores_.meta->Get(std::string(keys->sequence_key))->value);
+    EXPECT_EQ(ListCopies(stores_.objects.get(), *keys)->up_to, last->number) << keys->prefix;
+  }
 }
 
 TEST_F(CoordTest, AFlushIsNotDoneBecauseALaterOneWasAskedFor) {
@@ -507,19 +554,61 @@ TEST_F(IndexTest, WhoWaitsForALoadHearsOfADamagedFile) {
 
 class RootTest : public CoordTest {
  protected:
-  RootTest() : root_(Deps(), {}) { EXPECT_TRUE(root_.Start().ok()); }
+  RootTest() : root_(Deps(), RootCoordSettings{.channels = 1}) {
+    EXPECT_TRUE(root_.Start().ok());
+    Data();
+  }
+  CollectionId Create(const std::string& name) {
+    CollectionDraft draft;
+    draft.schema = *schema_;
+    draft.schema.name = name;
+    EXPECT_TRUE(root_.CreateCollection(draft).ok());
+    return (*stores_.catalog->FindCollection("", name))->id;
+  }
+  int64_t VersionOf(CollectionId id) { return DecodeCollection(stores_.meta->Get(CollectionKey(id))->value)->version; }
   RootCoordRole root_;
 };
 
+// protocol.md, rule 17: whoever still takes a name for what it was is refused by the owners of that.
+TEST_F(RootTest, AChangeOfANameIsAcknowledgedOnceTheOwnersRefuseEarlierVersions) {
+  const CollectionId a = Create("a");
+  const CollectionId b = Create("b");
+  ASSERT_TRUE(root_.CreateAlias("", "a", "x").ok());
+  const auto last = [&] { return node_.Barriers().empty() ? ToldDataNode::Barrier{} : node_.Barriers().back(); };
+  ASSERT_TRUE(root_.AlterAlias("", "b", "x").ok());
+  EXPECT_TRUE(last().collection == a && last().version == VersionOf(a));
+  ASSERT_TRUE(root_.DropAlias("", "x").ok());
+  EXPECT_TRUE(last().collection == b && last().version == VersionOf(b));
+  ASSERT_TRUE(root_.RenameCollection("", "a", "", "c").ok());
+  EXPECT_TRUE(last().collection == a && last().version == VersionOf(a));
+}
+
+TEST_F(RootTest, ADropThatTheOwnersDoNotKnowOfIsNotAcknowledged) {
+  const CollectionId id = Create("a");
+  ASSERT_TRUE(root_.CreatePartition(id, "p").ok());
+  const PartitionId partition = stores_.catalog->GetCollection(id)->FindPartition("p")->id;
+  node_.unreachable = true;
+  EXPECT_EQ(root_.DropPartition(id, "p").status().code(), ErrorCode::kServiceUnavailable);
+  EXPECT_EQ(root_.DropPartition(id, "p").status().code(), ErrorCode::kServiceUnavailable) << "gone, but they don't know";
+  node_.unreachable = false;
+  EXPECT_TRUE(root_.DropPartition(id, "p").ok());
+  ASSERT_EQ(node_.Barriers().size(), 1u);
+  EXPECT_EQ(node_.Barriers()[0].partitions, std::vector<PartitionId>{partition});
+  EXPECT_TRUE(root_.DropPartition(id, "p").ok());
+  EXPECT_EQ(node_.Barriers().size(), 1u) << "they know";
+
+  node_.unreachable = true;
+  EXPECT_EQ(root_.DropCollection("", "a").status().code(), ErrorCode::kServiceUnavailable);
+  EXPECT_EQ(root_.DropCollection("", "a").status().code(), ErrorCode::kServiceUnavailable);
+  EXPECT_TRUE(root_.DropCollection("", "another").ok()) << "there never was one";
+  node_.unreachable = false;
+  EXPECT_TRUE(root_.DropCollection("", "a").ok());
+  ASSERT_EQ(node_.Barriers().size(), 2u);
+  EXPECT_TRUE(node_.Barriers()[1].collection == id && node_.Barriers()[1].dropped);
+}
+
 TEST_F(RootTest, AnAliasMovesThoughItsCollectionsChangeAllTheTime) {
-  CollectionDraft draft;
-  draft.schema = *schema_;
-  std::vector<CollectionId> ids;
-  for (const char* name : {"a", "b"}) {
-    draft.schema.name = name;
-    ASSERT_TRUE(root_.CreateCollection(draft).ok());
-    ids.push_back((*stores_.catalog->FindCollection("", name))->id);
-  }
+  const std::vector<CollectionId> ids{Create("a"), Create("b")};
   ASSERT_TRUE(root_.CreateAlias("", "a", "x").ok());
   std::atomic<bool> done{false};
   std::atomic<int> loads{0};
@@ -705,6 +794,35 @@ TEST_F(MovesTest, ADrainedIndexnodeGetsNoTasks) {
   for (const TaskSpec& task : stores_.catalog->Tasks()) EXPECT_EQ(task.node, kSecond);
   EXPECT_TRUE(coord.GetDrainProgress(kThisNode)->empty());
   EXPECT_EQ(coord.GetDrainProgress(kSecond)->tasks, 4);
+}
+
+// Else its segments stay without an index, and those it was to merge out of every compaction, until it is back.
+TEST_F(MovesTest, TasksOfAnIndexnodeThatIsGoneAreGivenToAnother) {
+  auto& index = Index();
+  for (int64_t id = 1; id <= 4; ++id) PutSegment(Segment(id));
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 4; }));
+  auto& data = Data();
+  ASSERT_TRUE(data.Compact(kModelCollection).ok());
+  ASSERT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 5; }));
+  const auto all_at = [&](NodeId node) {
+    const auto tasks = stores_.catalog->Tasks();
+    return std::all_of(tasks.begin(), tasks.end(), [&](const TaskSpec& task) { return task.node == node; });
+  };
+  EXPECT_TRUE(all_at(kThisNode));
+  const auto changed = [&](std::vector<NodeId> nodes) {
+    peers_.SetNodes(std::move(nodes));
+    index.NodesChanged();
+    data.NodesChanged();
+  };
+  changed({});
+  changed({kSecond});
+  EXPECT_TRUE(Eventually([&] { return all_at(kSecond); }));
+  EXPECT_EQ(stores_.catalog->Tasks().size(), 5u);
+  // It was not gone after all: its result counts, and ends the task.
+  const TaskSpec first = stores_.catalog->Tasks()[0];
+  SegmentIndex built{first.index.id, "indexes/50/1/80-" + std::to_string(first.id), 1, 10};
+  EXPECT_TRUE(index.ReportIndex(first.id, built).ok());
+  EXPECT_TRUE(Eventually([&] { return stores_.catalog->Tasks().size() == 4; }));
 }
 
 TEST_F(MovesTest, ResourceGroups) {

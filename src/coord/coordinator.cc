@@ -1,9 +1,12 @@
 #include "coord/coordinator.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <thread>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/rules.h"
 #include "meta/keys.h"
 #include "meta/retry.h"
@@ -34,7 +37,8 @@ Status Coordinator::UntilServed(const std::function<Status()>& attempt) {
   constexpr auto kLimit = std::chrono::seconds(5);
   constexpr auto kPause = std::chrono::milliseconds(20);
   const auto passes = [](ErrorCode code) {
-    return code == ErrorCode::kChannelNotAvailable || code == ErrorCode::kChannelNotFound || code == ErrorCode::kSuperseded;
+    return code == ErrorCode::kChannelNotAvailable || code == ErrorCode::kChannelNotFound || code == ErrorCode::kSuperseded ||
+           code == ErrorCode::kServiceUnavailable;
   };
   const auto until = std::chrono::steady_clock::now() + kLimit;
   Status status = attempt();
@@ -43,6 +47,12 @@ Status Coordinator::UntilServed(const std::function<Status()>& attempt) {
     status = attempt();
   }
   return status;
+}
+
+Result<Revision> Coordinator::SoAlready() const {
+  RETURN_IF_ERROR(deps_.writer->Settle());
+  RETURN_IF_ERROR(deps_.segments->Settle());
+  return deps_.catalog->revision();
 }
 
 Result<Revision> Coordinator::Seen(Result<Revision> revision) const {
@@ -64,6 +74,29 @@ std::vector<NodeId> Coordinator::NotDraining(std::vector<NodeId> nodes) const {
   const std::set<NodeId> draining = deps_.catalog->Draining();
   std::erase_if(nodes, [&](NodeId node) { return draining.contains(node); });
   return nodes;
+}
+
+Result<Revision> Coordinator::GiveTask(int64_t id, NodeId from, NodeId to) const {
+  ASSIGN_OR_RETURN(const KeyValue kv, deps_.meta->Get(TaskKey(id)));
+  ASSIGN_OR_RETURN(TaskSpec task, DecodeTask(kv.value));
+  if (task.node != from) return Status(ErrorCode::kConflict, fmt::format("task {} has another node already", id));
+  task.node = to;
+  return Commit({Compare::Unchanged(kv.key, kv.mod_revision)}, {MetaOp::Put(kv.key, Encode(task))});
+}
+
+bool Coordinator::ReassignTasks(TaskKind kind) const {
+  const std::vector<NodeId> alive = deps_.peers->index_nodes();
+  for (const auto& [before, to] : PlanTaskMoves(deps_.catalog->Tasks(), kind, alive, NotDraining(alive))) {
+    const auto committed = GiveTask(before.id, before.node, to);
+    const ErrorCode code = committed.status().code();
+    if (code == ErrorCode::kIoKeyNotFound || code == ErrorCode::kConflict) continue;  // done meanwhile, or given away by another leader
+    if (!committed.ok()) {
+      LogWarn("task {} of the gone indexnode {} can't be given to another one: {}", before.id, before.node.value, committed.status().ToString());
+      return false;
+    }
+    LogInfo("task {} of the gone indexnode {} is given to {}", before.id, before.node.value, to.value);
+  }
+  return true;
 }
 
 std::string Coordinator::NameOf(CollectionId id) const {

@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "catalog/catalog_writer.h"
 #include "catalog/dirty_collections.h"
+#include "coord/plan.h"
 #include "roles/peers.h"
 
 namespace saker {
@@ -39,9 +40,11 @@ class Coordinator {
   // Reads the segment's key, lets `change` alter it, and writes it back if that returns true; again if somebody else was
   // faster. kIoKeyNotFound if there is none.
   Status UpdateSegment(CollectionId collection, SegmentId segment, const std::function<bool(SegmentMeta&)>& change) const;
-  // Runs `attempt` again for as long as nobody serves a channel, which passes: just after a start, or while the channel
-  // changes hands; for 5 s at most.
+  // Runs `attempt` again for as long as nobody serves a channel, which passes: just after a start, while the channel
+  // changes hands, or until its dead owner is known to be dead; for 5 s at most.
   static Status UntilServed(const std::function<Status()>& attempt);
+  // The answer where everything is as asked for: an earlier attempt may have made it so, and failed to copy it.
+  Result<Revision> SoAlready() const;
   // Waits until this process's own view has the change: the next one is decided on it.
   Result<Revision> Seen(Result<Revision> revision) const;
   // Writes or takes away the node's drain request; `nodes` are those of this coordinator's role. kNodeNotFound if it is
@@ -49,6 +52,8 @@ class Coordinator {
   Status SetDraining(NodeId node, bool drain, const std::vector<NodeId>& nodes) const;
   // Those of them that get new work.
   std::vector<NodeId> NotDraining(std::vector<NodeId> nodes) const;
+  // Gives what indexnodes that are gone were to do to others. False: to be tried again without anything else happening.
+  bool ReassignTasks(TaskKind kind) const;
   // A name for messages: "default.books" or the id when it is gone.
   std::string NameOf(CollectionId id) const;
   Result<CollectionPtr> Living(CollectionId id) const;
@@ -56,6 +61,9 @@ class Coordinator {
   Result<std::map<DataNode*, std::vector<ChannelId>>> Owners(const std::vector<ChannelId>& channels) const;
 
   const CoordinatorDeps deps_;
+
+ private:
+  Result<Revision> GiveTask(int64_t id, NodeId from, NodeId to) const;
 };
 
 }  // namespace saker

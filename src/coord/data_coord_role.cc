@@ -40,7 +40,7 @@ void DataCoordRole::Stop() {
 }
 
 std::chrono::milliseconds DataCoordRole::Step() {
-  const bool assigned = AssignChannels();
+  const bool assigned = AssignChannels() && ReassignTasks(TaskKind::kCompact);
   for (const CollectionId id : dirty_.Take()) {
     PlanCompactions(id);
     DropSpentDeletes(id);
@@ -308,6 +308,8 @@ Result<Revision> DataCoordRole::CommitSegments(ChannelId channel, Epoch epoch, s
     compares.push_back(Compare::Absent(key));
     ops.push_back(MetaOp::Put(key, Encode(segment)));
   }
+  // Those that were committed may not be copied yet: their rows' log is cut once this is answered.
+  if (ops.empty()) RETURN_IF_ERROR(deps_.segments->Settle());
   const auto committed = ops.empty() ? deps_.meta->CurrentRevision() : Commit(std::move(compares), std::move(ops));
   if (!committed.ok()) return committed;
   for (const SegmentMeta* segment : superfluous) {

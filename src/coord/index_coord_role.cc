@@ -71,7 +71,7 @@ Result<Revision> IndexCoordRole::CreateIndex(CollectionId id, const IndexMeta& i
     c.indexes.push_back(std::move(added));
     return {};
   }));
-  if (exists) return deps_.catalog->CollectionRevision(id);
+  if (exists) return SoAlready();
   return revision;
 }
 
@@ -79,7 +79,7 @@ Result<Revision> IndexCoordRole::DropIndex(CollectionId id, const std::string& i
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
   const auto meant = [&](const IndexMeta& index) { return !index.dropped && (index_name.empty() || index.name == index_name); };
   // Dropping what isn't there is fine.
-  if (std::none_of(collection->indexes.begin(), collection->indexes.end(), meant)) return deps_.catalog->CollectionRevision(id);
+  if (std::none_of(collection->indexes.begin(), collection->indexes.end(), meant)) return SoAlready();
   return Seen(deps_.writer->Update(id, [&](Collection& c) -> Status {
     if (c.load.loaded) {
       return {ErrorCode::kUnexpected, "index cannot be dropped, collection is loaded, please release it first"};
@@ -125,7 +125,9 @@ std::chrono::milliseconds IndexCoordRole::Step() {
     RemoveDropped(id);
     ScheduleBuilds(id);
   }
-  return dirty_.NextDue();
+  if (ReassignTasks(TaskKind::kBuildIndex)) return dirty_.NextDue();
+  const auto next = dirty_.NextDue();
+  return next.count() > 0 && next < kRetry ? next : kRetry;
 }
 
 // Takes out what failed a while ago, and looks at it again when its pause is over.
@@ -202,7 +204,7 @@ Status IndexCoordRole::ReportIndex(int64_t id, Result<SegmentIndex> built) {
   const auto committed = UntilNoConflict("the segment", [&]() -> Result<Revision> {
     const auto task_kv = deps_.meta->Get(TaskKey(id));
     open = task_kv.status().code() != ErrorCode::kIoKeyNotFound;
-    if (!open) return deps_.meta->CurrentRevision();  // reported before
+    if (!open) return SoAlready();  // reported before
     RETURN_IF_ERROR(task_kv.status());
     ASSIGN_OR_RETURN(task, DecodeTask(task_kv->value));
     std::vector<Compare> compares{Compare::Unchanged(task_kv->key, task_kv->mod_revision)};

@@ -735,4 +735,17 @@ std::vector<IndexWork> PlanIndexes(const Collection& collection, const SegmentLi
   return out;
 }
 
+// ---- tasks
+
+std::vector<TaskMove> PlanTaskMoves(const std::vector<TaskSpec>& open, TaskKind kind, const std::vector<NodeId>& alive,
+                                    const std::vector<NodeId>& takers) {
+  std::vector<TaskMove> out;
+  if (takers.empty()) return out;
+  for (const TaskSpec& task : open) {
+    if (task.kind != kind || std::find(alive.begin(), alive.end(), task.node) != alive.end()) continue;
+    out.push_back({task, takers[static_cast<size_t>(task.id) % takers.size()]});
+  }
+  return out;
+}
+
 }  // namespace saker

@@ -129,4 +129,15 @@ struct IndexWork {
 std::vector<IndexWork> PlanIndexes(const Collection& collection, const SegmentList& segments,
                                    const std::vector<TaskSpec>& tasks);
 
+// ---- tasks
+
+// Open tasks of this kind whose node is none of `alive`, with one of `takers` instead. Who was given a task before may
+// still do it: the first result ends the task, files of a second one are garbage.
+struct TaskMove {
+  TaskSpec before;
+  NodeId to;
+};
+std::vector<TaskMove> PlanTaskMoves(const std::vector<TaskSpec>& open, TaskKind kind, const std::vector<NodeId>& alive,
+                                    const std::vector<NodeId>& takers);
+
 }  // namespace saker

@@ -58,7 +58,7 @@ Result<Revision> QueryCoordRole::Load(CollectionId id, const std::vector<Partiti
   const LoadConfig& now = collection->load;
   const bool all_there = now.loaded && std::all_of(partitions.begin(), partitions.end(),
                                                    [&](PartitionId p) { return collection->IsLoaded(p); });
-  if (all_there && (now.whole || !partitions.empty())) return deps_.catalog->CollectionRevision(id);
+  if (all_there && (now.whole || !partitions.empty())) return SoAlready();
   return Seen(deps_.writer->Update(id, [&](Collection& c) -> Status {
     RETURN_IF_ERROR(CheckLoadable(c, partitions, fields));  // an index or a partition may have been dropped meanwhile
     c.load.loaded = true;
@@ -77,7 +77,7 @@ Result<Revision> QueryCoordRole::Load(CollectionId id, const std::vector<Partiti
 
 Result<Revision> QueryCoordRole::Release(CollectionId id, const std::vector<PartitionId>& partitions) {
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
-  if (!collection->load.loaded) return deps_.catalog->CollectionRevision(id);
+  if (!collection->load.loaded) return SoAlready();
   auto revision = Seen(deps_.writer->Update(id, [&](Collection& c) {
     if (partitions.empty()) {
       c.load = {};

@@ -73,6 +73,7 @@ Result<DatabaseId> RootCoordRole::DatabaseOf(const std::string& name) const {
   return database->id;
 }
 
+// An owner that just died is replaced within seconds: meanwhile it can't be reached.
 Status RootCoordRole::Barrier(const Collection& collection, const std::vector<PartitionId>& dropped_partitions) {
   return UntilServed([&]() -> Status {
     ASSIGN_OR_RETURN(const auto owners, Owners(collection.shards));
@@ -81,6 +82,27 @@ Status RootCoordRole::Barrier(const Collection& collection, const std::vector<Pa
     }
     return {};
   });
+}
+
+Status RootCoordRole::Confirm(const Collection& collection, const std::vector<PartitionId>& dropped_partitions) {
+  Unconfirmed& change = unconfirmed_[collection.id];
+  change.collection = collection;
+  change.dropped_partitions.insert(change.dropped_partitions.end(), dropped_partitions.begin(), dropped_partitions.end());
+  return ConfirmAgain(collection.id);
+}
+
+Status RootCoordRole::ConfirmAgain(CollectionId id) {
+  const auto it = unconfirmed_.find(id);
+  if (it == unconfirmed_.end()) return {};
+  const Status status = Barrier(it->second.collection, it->second.dropped_partitions);
+  if (status.ok()) {
+    unconfirmed_.erase(it);
+    return {};
+  }
+  LogWarn("collection {}: a change is made, but its owners haven't confirmed it: {}", it->second.collection.name, status.ToString());
+  return {ErrorCode::kServiceUnavailable,
+          "the change is made, but not every datanode that writes the collection could be told, so that rows may still be "
+          "written as if it were not; retry: " + status.message()};
 }
 
 // ---- databases
@@ -168,7 +190,7 @@ Result<Revision> RootCoordRole::CreateCollection(const CollectionDraft& draft) {
       return Status(ErrorCode::kUnexpected, "collection name [" + name + "] conflicts with an existing alias, please choose a unique name");
     }
     if (SameSchema(*old.schema, *collection.schema) && old.shards.size() == collection.shards.size()) {
-      return deps_.catalog->CollectionRevision(old.id);
+      return SoAlready();
     }
     return Status(ErrorCode::kUnexpected, "create duplicate collection with different parameters, collection: " + name);
   }
@@ -186,7 +208,14 @@ Result<Revision> RootCoordRole::DropCollection(const std::string& database, cons
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(DatabaseOf(database).status());
   auto found = deps_.catalog->FindCollection(database, name);
-  if (!found.ok()) return deps_.catalog->revision();  // dropping what isn't there is fine
+  if (!found.ok()) {  // dropping what isn't there is fine
+    for (auto it = unconfirmed_.begin(); it != unconfirmed_.end();) {
+      const Collection& gone = (it++)->second.collection;
+      const bool meant = gone.dropped && gone.name == name && deps_.catalog->FindDatabase(database)->id == gone.database;
+      if (meant) RETURN_IF_ERROR(ConfirmAgain(gone.id));
+    }
+    return SoAlready();
+  }
   if ((*found)->name != name) {
     return Status(ErrorCode::kUnexpected, "cannot drop the collection via alias = " + name);
   }
@@ -200,10 +229,7 @@ Result<Revision> RootCoordRole::DropCollection(const std::string& database, cons
   }, &dropped);
   if (!revision.ok()) return revision;
   LogInfo("collection {} dropped, id {}", name, dropped.id.value);
-  // The owners see the tombstone in any case; the barrier makes sure that they have before this is answered.
-  if (const Status status = Barrier(dropped, {}); !status.ok()) {
-    LogWarn("collection {}: its owners will learn of the drop later: {}", name, status.ToString());
-  }
+  RETURN_IF_ERROR(Confirm(dropped, {}));
   return revision;
 }
 
@@ -222,14 +248,17 @@ Result<Revision> RootCoordRole::RenameCollection(const std::string& database, co
   if (target != collection->database && !collection->aliases.empty()) {
     return Status(ErrorCode::kUnexpected, "fail to rename db name, must drop all aliases of this collection before rename");
   }
-  return Update(collection->id, [&](Collection& c) {
+  Collection after;
+  auto revision = Update(collection->id, [&](Collection& c) {
     c.name = to;
     c.database = target;
     CollectionSchema schema = *c.schema;
     schema.name = to;
     c.schema = std::make_shared<const CollectionSchema>(std::move(schema));
     return Status();
-  });
+  }, &after);
+  if (revision.ok()) RETURN_IF_ERROR(Confirm(after, {}));
+  return revision;
 }
 
 Result<Revision> RootCoordRole::AlterCollection(CollectionId id, const KeyValues& set, const std::vector<std::string>& erase) {
@@ -273,7 +302,7 @@ Result<Revision> RootCoordRole::AddField(CollectionId id, const FieldSchema& fie
     collection.updated = MakeTimestamp(WallMs());
     return Status();
   }, &after);
-  if (revision.ok()) RETURN_IF_ERROR(Barrier(after, {}));
+  if (revision.ok()) RETURN_IF_ERROR(Confirm(after, {}));
   return revision;
 }
 
@@ -282,7 +311,7 @@ Result<Revision> RootCoordRole::AddField(CollectionId id, const FieldSchema& fie
 Result<Revision> RootCoordRole::CreatePartition(CollectionId id, const std::string& name) {
   MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
-  if (collection->FindPartition(name) != nullptr) return deps_.catalog->CollectionRevision(id);
+  if (collection->FindPartition(name) != nullptr) return SoAlready();
   if (static_cast<int>(collection->partitions.size()) >= settings_.max_partitions) {
     return Status(ErrorCode::kUnexpected, "maximum partition's number should be limit to " + std::to_string(settings_.max_partitions));
   }
@@ -298,7 +327,10 @@ Result<Revision> RootCoordRole::DropPartition(CollectionId id, const std::string
   ASSIGN_OR_RETURN(const CollectionPtr collection, Living(id));
   if (name == kDefaultPartition) return Status(ErrorCode::kUnexpected, "default partition cannot be deleted");
   const Partition* partition = collection->FindPartition(name);
-  if (partition == nullptr) return deps_.catalog->CollectionRevision(id);
+  if (partition == nullptr) {
+    RETURN_IF_ERROR(ConfirmAgain(id));
+    return SoAlready();
+  }
   const PartitionId dropped = partition->id;
   Collection after;
   auto revision = Update(id, [&](Collection& c) {
@@ -308,9 +340,7 @@ Result<Revision> RootCoordRole::DropPartition(CollectionId id, const std::string
     return Status();
   }, &after);
   if (!revision.ok()) return revision;
-  if (const Status status = Barrier(after, {dropped}); !status.ok()) {
-    LogWarn("partition {}: the owners will learn of the drop later: {}", name, status.ToString());
-  }
+  RETURN_IF_ERROR(Confirm(after, {dropped}));
   return revision;
 }
 
@@ -336,7 +366,7 @@ Result<Revision> RootCoordRole::CreateAlias(const std::string& database, const s
   MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const CollectionPtr target, AliasTarget(database, collection, alias));
   if (const auto taken = deps_.catalog->FindCollection(database, alias); taken.ok()) {
-    if ((*taken)->id == target->id) return deps_.catalog->CollectionRevision(target->id);
+    if ((*taken)->id == target->id) return SoAlready();
     return Status(ErrorCode::kAliasAlreadyExist, alias + " is alias to another collection: " + (*taken)->name +
                                                      ": alias already exist[database=" + DatabaseShown(database) +
                                                      "][alias=" + alias + "]");
@@ -354,10 +384,13 @@ Result<Revision> RootCoordRole::DropAlias(const std::string& database, const std
   if (!found.ok() || (*found)->name == alias) {
     return Status(ErrorCode::kAliasNotFound, "alias not found[database=" + DatabaseShown(database) + "][alias=" + alias + "]");
   }
-  return Update((*found)->id, [&](Collection& c) {
+  Collection after;
+  auto revision = Update((*found)->id, [&](Collection& c) {
     std::erase(c.aliases, alias);
     return Status();
-  });
+  }, &after);
+  if (revision.ok()) RETURN_IF_ERROR(Confirm(after, {}));
+  return revision;
 }
 
 Result<Revision> RootCoordRole::AlterAlias(const std::string& database, const std::string& collection, const std::string& alias) {
@@ -367,13 +400,20 @@ Result<Revision> RootCoordRole::AlterAlias(const std::string& database, const st
   if (!taken.ok()) {
     return Status(ErrorCode::kAliasNotFound, "alias not found[database=" + DatabaseShown(database) + "][alias=" + alias + "]");
   }
-  if ((*taken)->id == target->id) return deps_.catalog->CollectionRevision(target->id);
+  if ((*taken)->id == target->id) {
+    for (auto it = unconfirmed_.begin(); it != unconfirmed_.end();) RETURN_IF_ERROR(ConfirmAgain((it++)->first));
+    return SoAlready();
+  }
   // Both collections change in one transaction: the alias always points somewhere.
-  return Seen(deps_.writer->UpdateBoth((*taken)->id, target->id, [&](Collection& from, Collection& to) {
+  Collection before;
+  auto revision = Seen(deps_.writer->UpdateBoth((*taken)->id, target->id, [&](Collection& from, Collection& to) {
     std::erase(from.aliases, alias);
     to.aliases.push_back(alias);
     return Status();
-  }));
+  }, &before));
+  // Who still takes the alias for the collection that it was of is refused there.
+  if (revision.ok()) RETURN_IF_ERROR(Confirm(before, {}));
+  return revision;
 }
 
 }  // namespace saker

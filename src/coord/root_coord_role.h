@@ -1,6 +1,8 @@
 // RootCoord: databases, collections, partitions, aliases, users and roles. Every change goes through the catalog writer.
 #pragma once
 
+#include <map>
+
 #include "coord/coordinator.h"
 #include "meta/id_allocator.h"
 
@@ -60,10 +62,21 @@ class RootCoordRole : public RootCoord, private Coordinator {
   Result<CollectionPtr> AliasTarget(const std::string& database, const std::string& collection, const std::string& alias) const;
   // The collection's owners refuse older versions from now on (protocol.md, rule 17).
   Status Barrier(const Collection& collection, const std::vector<PartitionId>& dropped_partitions);
+  // A change that was made is acknowledged by this: barriers it, and remembers it if that fails.
+  Status Confirm(const Collection& collection, const std::vector<PartitionId>& dropped_partitions) REQUIRES(mutex_);
+  // The same change asked for again: it may only be said to be there once it is confirmed.
+  Status ConfirmAgain(CollectionId id) REQUIRES(mutex_);
   Result<Collection> Build(const CollectionDraft& draft, DatabaseId database);
 
   const RootCoordSettings settings_;
   Mutex mutex_;  // one change at a time
+  // Changes that were made but that not all owners have confirmed. The next leader doesn't know them; it leads once owners
+  // that couldn't be reached have been replaced by ones that read them in the catalog.
+  struct Unconfirmed {
+    Collection collection;
+    std::vector<PartitionId> dropped_partitions;
+  };
+  std::map<CollectionId, Unconfirmed> unconfirmed_ GUARDED_BY(mutex_);
 };
 
 }  // namespace saker

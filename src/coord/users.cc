@@ -39,7 +39,7 @@ Result<Revision> RootCoordRole::UpdateUser(const User& user) {
 Result<Revision> RootCoordRole::DropUser(const std::string& name) {
   MutexLock lock(mutex_);
   if (name == "root") return Unexpected("user root cannot be deleted");
-  if (deps_.catalog->FindUser(name) == nullptr) return deps_.catalog->revision();
+  if (deps_.catalog->FindUser(name) == nullptr) return SoAlready();
   return Change({}, {MetaOp::Delete(UserKey(name))});
 }
 
@@ -79,7 +79,7 @@ Result<Revision> RootCoordRole::AddUserToRole(const std::string& user, const std
   const auto existing = deps_.catalog->FindUser(user);
   if (existing == nullptr) return Unexpected("not found the user, maybe the user isn't existed or internal system error");
   User changed = *existing;
-  if (std::find(changed.roles.begin(), changed.roles.end(), role) != changed.roles.end()) return deps_.catalog->revision();
+  if (std::find(changed.roles.begin(), changed.roles.end(), role) != changed.roles.end()) return SoAlready();
   changed.roles.push_back(role);
   return Change({}, {MetaOp::Put(UserKey(user), Encode(changed))});
 }
@@ -90,9 +90,9 @@ Result<Revision> RootCoordRole::RemoveUserFromRole(const std::string& user, cons
     return Unexpected("not found the role, maybe the role isn't existed or internal system error");
   }
   const auto existing = deps_.catalog->FindUser(user);
-  if (existing == nullptr) return deps_.catalog->revision();
+  if (existing == nullptr) return SoAlready();
   User changed = *existing;
-  if (std::erase(changed.roles, role) == 0) return deps_.catalog->revision();
+  if (std::erase(changed.roles, role) == 0) return SoAlready();
   return Change({}, {MetaOp::Put(UserKey(user), Encode(changed))});
 }
 
@@ -102,7 +102,7 @@ Result<Revision> RootCoordRole::GrantPrivilege(const Grant& grant) {
   if (role == nullptr) return Unexpected("not found the role, maybe the role isn't existed or internal system error");
   Role changed = *role;
   const bool has = std::any_of(changed.grants.begin(), changed.grants.end(), [&](const Grant& g) { return SameGrant(g, grant); });
-  if (has) return deps_.catalog->revision();
+  if (has) return SoAlready();
   changed.grants.push_back(grant);
   return Change({}, {MetaOp::Put(RoleKey(changed.name), Encode(changed))});
 }
@@ -112,7 +112,7 @@ Result<Revision> RootCoordRole::RevokePrivilege(const Grant& grant) {
   const auto role = deps_.catalog->FindRole(grant.role);
   if (role == nullptr) return Unexpected("not found the role, maybe the role isn't existed or internal system error");
   Role changed = *role;
-  if (std::erase_if(changed.grants, [&](const Grant& g) { return SameGrant(g, grant); }) == 0) return deps_.catalog->revision();
+  if (std::erase_if(changed.grants, [&](const Grant& g) { return SameGrant(g, grant); }) == 0) return SoAlready();
   return Change({}, {MetaOp::Put(RoleKey(changed.name), Encode(changed))});
 }
 

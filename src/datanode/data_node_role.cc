@@ -42,6 +42,7 @@ void DataNodeRole::Stop() {
 
 void DataNodeRole::CoordinatorChanged() {
   for (const auto& channel : channels_) channel->told = 0;
+  for (const auto& shard : Shards()) shard->EndPause();
   loop_->Poke();
 }
 

@@ -21,6 +21,7 @@ namespace saker {
 
 struct DataNodeSettings {
   int64_t channel_unflushed_bytes = 256 << 20;   // a channel with more is flushed; writes are refused beyond twice it
+  int64_t unflushed_bytes = 0;                   // of all channels: half of it is flushed, beyond it writes are refused; 0: no limit
   int64_t segment_bytes = 1024 << 20;            // a growing segment with more is sealed
   std::chrono::milliseconds flush_age{600'000};  // rows unflushed for longer are flushed
   // A log smaller than this is not truncated: the sync would cost more than the space is worth.
@@ -171,6 +172,8 @@ class DataNodeRole : public DataNode {
   std::shared_ptr<Shard> GetShard(const ShardKey& key);
   std::vector<std::shared_ptr<Shard>> Shards() const;
   Channel& At(ChannelId channel) const { return *channels_[channel]; }
+  int64_t UnflushedBytes() const;         // of all channels
+  bool IsMuch(int64_t unflushed) const { return settings_.unflushed_bytes > 0 && unflushed > settings_.unflushed_bytes / 2; }
 
   // Constant after construction.
   const DataNodeDeps deps_;

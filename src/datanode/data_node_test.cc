@@ -106,6 +106,7 @@ class CommittingCoord final : public IdleDataCoord {
       for (const SegmentMeta& segment : segments) ops.push_back(MetaOp::Put(SegmentKey(segment.collection, segment.id), Encode(segment)));
       auto committed = stores_->meta->Commit({Compare::Unchanged(channel_kv.key, channel_kv.mod_revision),
                                               Compare::Unchanged(kv.key, kv.mod_revision)}, ops);
+      if (committed.ok() && loses_answers) return Status(ErrorCode::kDeadlineExceeded, "no answer");
       if (committed.status().code() != ErrorCode::kConflict) return committed;
     }
     return Status(ErrorCode::kServiceUnavailable, "changing all the time");
@@ -159,6 +160,7 @@ class CommittingCoord final : public IdleDataCoord {
   }
 
   std::function<Status()> before_commit;  // set while nothing is flushed
+  std::atomic<bool> loses_answers{false};  // of commits that were made
   std::atomic<bool> heed_losses{true};
 
  private:
@@ -851,6 +853,29 @@ TEST_F(DataNodeTest, AFlushThatFailedIsTriedAgain) {
   EXPECT_THAT(Everything(), ElementsAre(Pair(2, "b")));
 }
 
+// The commit was made, its answer lost; then a compaction replaced the segment before the next attempt found out.
+TEST_F(DataNodeTest, WhatWasCommittedUnknownToItsOwnerIsNotReadBesideWhatReplacedIt) {
+  std::atomic<bool> once{false};
+  coord().loses_answers = true;
+  coord().before_commit = [&]() -> Status {
+    return once.exchange(true) ? Status(ErrorCode::kServiceUnavailable, "datacoord is away") : Status();
+  };
+  Insert({{1, "a"}});
+  RequestFlush();
+  ASSERT_TRUE(Eventually([&] { return Committed().size() == 1; }));
+  SegmentMeta input = *stores().catalog->FindSegment(Committed()[0]);
+  SegmentMeta output = input;
+  output.id = SegmentId(stores().NextId());
+  output.compacted_from = {input.id};
+  input.state = SegmentState::kDropped;
+  stores().Put(output);
+  stores().Put(input);
+  const int64_t route = stores().Place({output.id});
+  Result<QueryRows> rows = Status(ErrorCode::kStaleRoute, "not asked");
+  ASSERT_TRUE(Eventually([&] { return (rows = QueryAt(ReadPointNow(), {.sealed = {output.id}, .route = route})).ok(); })) << rows.status().ToString();
+  EXPECT_EQ(rows->keys.size(), 0) << "the route has it in what replaced it";
+}
+
 TEST_F(DataNodeTest, RowsThatArriveWhileAFlushIsWrittenBelongToTheNext) {
   std::promise<void> entered, go;
   std::atomic<bool> first{true};
@@ -904,6 +929,28 @@ TEST_F(DataNodeTest, AFullChannelIsFlushedAndUntilThenRefusesMore) {
   go.set_value();
   EXPECT_TRUE(Eventually([&] { return Do({.inserts = {RowWith(100, "y")}}).ok(); }));
   EXPECT_EQ(Everything().size(), static_cast<size_t>(key));  // the refused one isn't there, the last one is
+}
+
+// However many channels it has.
+TEST_F(DataNodeTest, AFullNodeFlushesAndUntilThenRefusesMore) {
+  ProcessOptions options;
+  options.settings.unflushed_bytes = 1 << 20;
+  Restart(options);
+  std::promise<void> go;
+  std::shared_future<void> gone = go.get_future().share();
+  coord().before_commit = [gone]() -> Status {
+    gone.wait();
+    return {};
+  };
+  Status refused;
+  int64_t key = 0;
+  for (; key < 20 && refused.ok(); ++key) refused = Do({.inserts = {RowWith(key, std::string(400'000, 'x'))}}).status();
+  EXPECT_EQ(refused.code(), ErrorCode::kRateLimit) << refused.ToString();
+  EXPECT_NE(refused.message().find("saker.memoryLimitMb"), std::string::npos) << refused.ToString();
+  EXPECT_GE(key, 3);
+  go.set_value();
+  EXPECT_TRUE(Eventually([&] { return Do({.inserts = {RowWith(100, "y")}}).ok(); }));
+  EXPECT_EQ(Everything().size(), static_cast<size_t>(key));
 }
 
 TEST_F(DataNodeTest, ALargeSegmentIsFollowedByAnother) {

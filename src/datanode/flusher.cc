@@ -45,7 +45,7 @@ void DataNodeRole::SealShard(const std::shared_ptr<Shard>& shard) {
   const ChannelId channel = shard->channel();
   MutexLock lock(append_mutex_);
   // While the channel is replayed the shard is incomplete: what would be sealed now would be taken for all there is.
-  if (shard->flushing() || !At(channel).serving) return;
+  if (!shard->MayFlush() || !At(channel).serving) return;
   std::erase_if(open_, [&](const auto& entry) { return entry.first.first == key; });
   const Timestamp seal_ts = clock_.Next();
   // The seal goes through the log like a write, so that it is applied in order: after every batch stamped before it,
@@ -169,8 +169,7 @@ void DataNodeRole::Flush(const std::shared_ptr<Shard>& shard, const Generation& 
   }
   LogWarn("channel {}: a flush of collection {} failed, will be tried again: {}", channel, shard->collection().value,
           status.ToString());
-  shard->AbortFlush(generation);
-  deps_.timer->After(kRetryFlush, [this] { loop_->Poke(); });
+  deps_.timer->After(shard->AbortFlush(generation), [this] { loop_->Poke(); });
 }
 
 void DataNodeRole::RelievePressure() {
@@ -181,10 +180,19 @@ void DataNodeRole::RelievePressure() {
     auto& candidate = biggest[shard->channel()];
     if (candidate == nullptr || shard->unflushed_bytes() > candidate->unflushed_bytes()) candidate = shard;
   }
+  int64_t everything = 0;
+  std::shared_ptr<Shard> fullest;
   for (const auto& [channel, bytes] : total) {
     At(channel).unflushed_bytes = bytes;
-    if (bytes > settings_.channel_unflushed_bytes) SealShard(biggest[channel]);
+    everything += bytes;
+    const auto& shard = biggest[channel];
+    if (bytes > settings_.channel_unflushed_bytes) {
+      SealShard(shard);
+    } else if (shard->MayFlush() && (fullest == nullptr || shard->unflushed_bytes() > fullest->unflushed_bytes())) {
+      fullest = shard;
+    }
   }
+  if (IsMuch(everything) && fullest != nullptr) SealShard(fullest);
 }
 
 std::chrono::milliseconds DataNodeRole::FlushAged() {

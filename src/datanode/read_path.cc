@@ -294,7 +294,7 @@ Result<std::vector<GrowingSegmentInfo>> DataNodeRole::GrowingSegments(Collection
     for (const Growing& growing : shard->Segments()) {
       if (growing.state == GrowingState::kFlushed) continue;
       out.push_back({growing.segment->id(), shard->collection(), growing.segment->partition(), shard->channel(),
-                     growing.segment->rows(), growing.segment->size_bytes(), growing.state == GrowingState::kSealing});
+                     growing.segment->rows(), growing.segment->size_bytes(), growing.state != GrowingState::kOpen});
     }
   }
   return out;

@@ -2,9 +2,16 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/rules.h"
 
 namespace saker {
+namespace {
+
+constexpr std::chrono::milliseconds kFirstPause{1'000};
+constexpr std::chrono::milliseconds kLongestPause{8'000};
+
+}  // namespace
 
 std::shared_ptr<GrowingSegment> Shard::SegmentOf(const InsertRecord& insert, const SchemaPtr& schema, LogOffset offset) {
   MutexLock lock(mutex_);
@@ -86,7 +93,7 @@ bool Shard::BeginFlush(Timestamp seal_ts, Generation& generation, Timestamp keep
   MutexLock lock(mutex_);
   if (flushing_ || open_first_ < 0) return false;
   for (auto& growing : segments_) {
-    if (growing.state != GrowingState::kOpen) continue;
+    if (growing.state != GrowingState::kOpen && growing.state != GrowingState::kAttempted) continue;
     growing.state = GrowingState::kSealing;
     generation.segments.push_back(growing.segment);
     generation.log_ends.push_back(growing.log_end);
@@ -114,6 +121,8 @@ void Shard::EndFlush(const Generation& generation, Revision committed_at) {
     growing.state = GrowingState::kFlushed;
     growing.committed_at = committed_at;
   }
+  failed_flushes_ = 0;
+  retry_at_us_ = 0;
   // Followers that lag by one flush still find their deletes here; older ones read the delete segments.
   // What is known moves no further than the last delete forgotten: that one is in a delete segment for certain.
   while (!deletes_.empty() && deletes_.front().ts <= deletes_flushed_until_) {
@@ -126,10 +135,10 @@ void Shard::EndFlush(const Generation& generation, Revision committed_at) {
   sealing_bytes_ = 0;
 }
 
-void Shard::AbortFlush(const Generation& generation) {
+std::chrono::milliseconds Shard::AbortFlush(const Generation& generation) {
   MutexLock lock(mutex_);
   for (auto& growing : segments_) {
-    if (growing.state == GrowingState::kSealing) growing.state = GrowingState::kOpen;
+    if (growing.state == GrowingState::kSealing) growing.state = GrowingState::kAttempted;
   }
   flushing_ = false;
   if (sealing_first_ >= 0) open_first_ = sealing_first_;
@@ -137,11 +146,20 @@ void Shard::AbortFlush(const Generation& generation) {
   open_bytes_ += sealing_bytes_;
   sealing_first_ = -1;
   sealing_bytes_ = 0;
+  // Each attempt writes everything to the object store anew.
+  const auto pause = std::min(kFirstPause * (1 << std::min(failed_flushes_++, 10)), kLongestPause);
+  retry_at_us_ = MonotonicUs() + std::chrono::microseconds(pause).count();
+  return pause;
 }
 
-bool Shard::flushing() const {
+bool Shard::MayFlush() const {
   MutexLock lock(mutex_);
-  return flushing_;
+  return !flushing_ && MonotonicUs() >= retry_at_us_;
+}
+
+void Shard::EndPause() {
+  MutexLock lock(mutex_);
+  retry_at_us_ = 0;
 }
 
 LogOffset Shard::FirstUnflushed() const {

@@ -18,7 +18,9 @@
 
 namespace saker {
 
-enum class GrowingState { kOpen, kSealing, kFlushed };
+// kAttempted: a flush of it failed, or its answer was lost, so that it may be committed all the same; the next flush takes it
+// along.
+enum class GrowingState { kOpen, kSealing, kAttempted, kFlushed };
 
 struct Growing {
   std::shared_ptr<GrowingSegment> segment;
@@ -65,8 +67,10 @@ class Shard {
   // Turns what is open into a generation to write; false if a flush is under way or there is nothing to do.
   bool BeginFlush(Timestamp seal_ts, Generation& generation, Timestamp keep_from = kMaxTimestamp);
   void EndFlush(const Generation& generation, Revision committed_at);
-  void AbortFlush(const Generation& generation);  // everything stays unflushed, to be tried again
-  bool flushing() const;
+  // Everything stays unflushed; returns after which pause it is to be tried again: a longer one each time.
+  std::chrono::milliseconds AbortFlush(const Generation& generation);
+  bool MayFlush() const;  // none is under way, and the pause after a failed one is over
+  void EndPause();        // what failed may work now
 
   // Releases flushed segments for which `served` says so.
   template <typename Served>
@@ -96,6 +100,8 @@ class Shard {
   Timestamp open_since_ GUARDED_BY(mutex_) = 0;
   Timestamp sealing_since_ GUARDED_BY(mutex_) = 0;
   bool flushing_ GUARDED_BY(mutex_) = false;
+  int failed_flushes_ GUARDED_BY(mutex_) = 0;             // since the last that worked
+  int64_t retry_at_us_ GUARDED_BY(mutex_) = 0;
 };
 
 template <typename Served>

@@ -95,7 +95,12 @@ TEST_F(ShardTest, AFlushThatFailedIsForgottenAsIfItHadNotBegun) {
   Generation generation;
   ASSERT_TRUE(shard_.BeginFlush(13, generation));
   Apply(Insert(14, SegmentId(2), {2}));
-  shard_.AbortFlush(generation);
+  const auto pause = shard_.AbortFlush(generation);
+  EXPECT_GT(pause.count(), 0);
+  EXPECT_FALSE(shard_.MayFlush()) << "at once it would fail again";
+  shard_.EndPause();
+  EXPECT_TRUE(shard_.MayFlush());
+  EXPECT_EQ(shard_.Segments()[0].state, GrowingState::kAttempted) << "it may be committed";
   EXPECT_EQ(shard_.FirstUnflushed(), 100);
   EXPECT_EQ(shard_.oldest_unflushed_ts(), 11u);
   EXPECT_EQ(shard_.unflushed_bytes(), 300);
@@ -103,6 +108,7 @@ TEST_F(ShardTest, AFlushThatFailedIsForgottenAsIfItHadNotBegun) {
   ASSERT_TRUE(shard_.BeginFlush(15, again));
   EXPECT_EQ(again.segments.size(), 2u);
   EXPECT_EQ(again.deletes.size(), 1u);
+  EXPECT_EQ(shard_.AbortFlush(again), 2 * pause) << "each attempt writes everything anew";
   EXPECT_EQ(shard_.Release([](const Growing&) { return true; }), 0);  // nothing that isn't committed goes
 }
 

@@ -1,4 +1,6 @@
 // An insert, from the request to the acknowledgement: admit → encode → stamp and append → apply → acknowledge.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/log.h"
@@ -124,7 +126,18 @@ Status DataNodeRole::Admit(const WriteRequest& request, CollectionPtr& collectio
                   std::to_string(settings_.channel_unflushed_bytes >> 20) + " MiB; retry when the flush has caught up"};
     }
   }
+  if (const int64_t unflushed = UnflushedBytes(); settings_.unflushed_bytes > 0 && unflushed > settings_.unflushed_bytes) {
+    return {ErrorCode::kRateLimit, fmt::format("datanode {} has {} MiB of rows not flushed yet, its limit (saker.memoryLimitMb) is {} MiB; "
+                                               "retry when the flush has caught up",
+                                               deps_.node.value, unflushed >> 20, settings_.unflushed_bytes >> 20)};
+  }
   return {};
+}
+
+int64_t DataNodeRole::UnflushedBytes() const {
+  int64_t bytes = 0;
+  for (const auto& channel : channels_) bytes += channel->unflushed_bytes.load(std::memory_order_relaxed);
+  return bytes;
 }
 
 Status DataNodeRole::Stamp(Pending& pending) {
@@ -179,7 +192,7 @@ void DataNodeRole::Apply(Pending& pending, const std::vector<LogOffset>& offsets
     if (channel.serving) {
       GetShard({pending.collection->id, id})->Apply(pending.records[i], offsets[i], pending.bytes[i], pending.collection->schema);
       channel.unflushed_bytes += pending.bytes[i];
-      pressure = pressure || channel.unflushed_bytes > settings_.channel_unflushed_bytes;
+      pressure = pressure || channel.unflushed_bytes > settings_.channel_unflushed_bytes || IsMuch(UnflushedBytes());
     }
     channel.applied = offsets[i] + 1;
     Proved(id, pending.begun_us);

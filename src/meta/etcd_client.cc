@@ -403,6 +403,11 @@ Status EtcdClient::lost() const {
   return lost_;
 }
 
+uint64_t EtcdClient::cluster() const {
+  MutexLock lock(mutex_);
+  return cluster_;
+}
+
 void EtcdClient::Saw(Revision revision) {
   Revision newest = newest_;
   while (newest < revision && !newest_.compare_exchange_weak(newest, revision)) {

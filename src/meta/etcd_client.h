@@ -86,6 +86,7 @@ class EtcdClient {
   Status CheckCluster(const etcdserverpb::ResponseHeader& header);
   void Saw(Revision revision);
   Status lost() const;  // kCorrupted once it is
+  uint64_t cluster() const;  // etcd's id of it; 0: it hasn't answered yet
 
   std::string endpoints() const;
   bool alone() const { return links_.size() == 1; }

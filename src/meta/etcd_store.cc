@@ -31,6 +31,7 @@ class EtcdStore : public MetaStore {
   Status KeepAlive(LeaseId lease) override;
   Status Revoke(LeaseId lease) override;
   Result<Revision> CurrentRevision() override;
+  std::string Identity() const override;
   Status Compact(Revision revision) override;
 
  private:
@@ -185,6 +186,11 @@ Result<KeyValue> EtcdStore::Get(const std::string& key, Revision at) {
 Result<Revision> EtcdStore::CurrentRevision() {
   ASSIGN_OR_RETURN(const Revision revision, client_->ReadRevision());
   return Settled(revision);
+}
+
+std::string EtcdStore::Identity() const {
+  const uint64_t cluster = client_->cluster();
+  return cluster == 0 ? std::string() : fmt::format("{:x}", cluster);
 }
 
 // A revision the caller may wait for. If it was made outside of the root, one under the root lets watches pass it.

@@ -19,6 +19,16 @@ namespace saker {
 
 std::string GenerationPrefix(int64_t generation) { return fmt::format("g{}/", generation); }
 
+Result<int64_t> GenerationInRoot(std::string_view value) {
+  constexpr int64_t kMaxGeneration = (int64_t{1} << 22) - 1;
+  const char* const end = value.data() + std::min(value.find('@'), value.size());
+  int64_t generation = 0;
+  const auto [read, error] = std::from_chars(value.data(), end, generation);
+  if (error == std::errc() && read == end && generation > 0 && generation <= kMaxGeneration) return generation;
+  return {ErrorCode::kServiceUnavailable,
+          fmt::format("key \"{}\" of the meta store is no generation: \"{}\"; it has to be a number, or deleted", kGenerationKey, value)};
+}
+
 namespace {
 
 using std::chrono::milliseconds;
@@ -27,16 +37,19 @@ constexpr milliseconds kFirstRetry{50};
 constexpr milliseconds kLastRetry{500};
 constexpr size_t kPrefixesPerStep = 100;
 constexpr Revision kOwn = (Revision{1} << kGenerationShift) - 1;  // the store's own part of a revision
-constexpr int64_t kMaxGeneration = (int64_t{1} << 22) - 1;
 
-
-Result<int64_t> ParseGeneration(const KeyValue& root) {
+// The root key, as it was read or written.
+struct Root {
   int64_t generation = 0;
-  const auto [end, error] = std::from_chars(root.value.data(), root.value.data() + root.value.size(), generation);
-  const bool whole = error == std::errc() && end == root.value.data() + root.value.size();
-  if (whole && generation > 0 && generation <= kMaxGeneration) return generation;
-  return {ErrorCode::kServiceUnavailable,
-          fmt::format("key \"{}\" of the meta store is no generation: \"{}\"; it has to be a number, or deleted", kGenerationKey, root.value)};
+  std::string identity;  // of the store that it was written to; empty: unknown
+  Revision revision = 0;
+  std::string Value() const { return identity.empty() ? std::to_string(generation) : fmt::format("{}@{}", generation, identity); }
+};
+
+Result<Root> ParseRoot(const KeyValue& kv) {
+  ASSIGN_OR_RETURN(const int64_t generation, GenerationInRoot(kv.value));
+  const size_t at = kv.value.find('@');
+  return Root{generation, at == std::string::npos ? "" : kv.value.substr(at + 1), kv.mod_revision};
 }
 
 // The keys of one generation as a store of their own. Used while it is filled, and by the current one below.
@@ -140,10 +153,11 @@ class GenerationView : public MetaStore {
 
 // A generation in use.
 struct Current {
-  Current(std::shared_ptr<MetaStore> store, int64_t number, Revision root_at)
-      : inner(std::move(store)), generation(number), root_revision(root_at), view(inner.get(), number) {}
+  Current(std::shared_ptr<MetaStore> store, const Root& root)
+      : inner(std::move(store)), generation(root.generation), root_value(root.Value()), root_revision(root.revision), view(inner.get(), root.generation) {}
   const std::shared_ptr<MetaStore> inner;
   const int64_t generation;
+  const std::string root_value;
   const Revision root_revision;  // of the root key, the store's own
   GenerationView view;
   std::unique_ptr<Watch> root_watch;  // used by the worker alone
@@ -154,11 +168,11 @@ struct Current {
   // The root key as it was when this was entered. The number alone would not do, one that was lost may be given again; nor
   // the revision, which another store's root key may have as well.
   bool IsNamedBy(const KeyValue& root) const {
-    return root.key == kGenerationKey && root.value == std::to_string(generation) && root.mod_revision == root_revision;
+    return root.key == kGenerationKey && root.value == root_value && root.mod_revision == root_revision;
   }
   std::vector<Compare> IsStillNamed() const {
     return {Compare::Unchanged(kGenerationKey, root_revision),
-            {kGenerationKey, Compare::Target::kValue, Compare::Op::kEqual, 0, std::to_string(generation)}};
+            {kGenerationKey, Compare::Target::kValue, Compare::Op::kEqual, 0, root_value}};
   }
 
   void Granted(LeaseId lease) {
@@ -461,78 +475,85 @@ struct GenerationStore::State {
       ASSIGN_OR_RETURN(connection, settings.open());
     }
     leases_expire = connection->LeasesExpire();
-    int64_t generation = 0;
-    const auto root = connection->Get(kGenerationKey);
-    if (root.ok()) {
-      ASSIGN_OR_RETURN(generation, ParseGeneration(*root));
-    } else if (root.status().code() != ErrorCode::kIoKeyNotFound) {
-      return root.status();
+    Root root;
+    const auto kv = connection->Get(kGenerationKey);
+    if (kv.ok()) {
+      ASSIGN_OR_RETURN(root, ParseRoot(*kv));
+    } else if (kv.status().code() != ErrorCode::kIoKeyNotFound) {
+      return kv.status();
     }
-    if (generation > Lost()) {
-      const Status checked = Check(generation);
-      if (checked.ok()) return Use(generation, root->mod_revision);
+    if (root.generation > Lost()) {
+      const Status checked = Check(root);
+      if (checked.ok()) return Use(root);
       if (checked.code() != ErrorCode::kCorrupted) return checked;
-      LogWarn("generation {} of the metadata is not to be used: {}", generation, checked.message());
+      LogWarn("generation {} of the metadata is not to be used: {}", root.generation, checked.message());
       MutexLock lock(mutex);
-      lost = std::max(lost, generation);
+      lost = std::max(lost, root.generation);
     }
     if (!settings.rebuild) {
       return {ErrorCode::kServiceUnavailable, "the meta store's data was lost, or there was never any: waiting for a coordinator to "
                                               "bring it back from the object store, or to begin"};
     }
-    return Rebuild(root, std::max(Lost(), generation));
+    return Rebuild(root, std::max(Lost(), root.generation));
   }
 
-  Status Check(int64_t generation) {
+  Status Check(const Root& root) {
+    // A restored copy may lack anything that happened since, ids that were handed out for instance.
+    const std::string here = connection->Identity();
+    if (!root.identity.empty() && !here.empty() && root.identity != here) {
+      return {ErrorCode::kCorrupted, fmt::format("it was made in store {}, this is {}: a restored copy", root.identity, here)};
+    }
     if (!settings.check) return {};
-    GenerationView view(connection.get(), generation);
+    GenerationView view(connection.get(), root.generation);
     return settings.check(&view);
   }
 
-  Status Rebuild(const Result<KeyValue>& root, int64_t above) {
+  // `before`: the root key as it is; of generation 0: there is none.
+  Status Rebuild(const Root& before, int64_t above) {
     std::map<int64_t, std::unique_ptr<GenerationView>> views;
     const auto under = [&](int64_t generation) {
       auto& view = views[generation];
       if (view == nullptr) view = std::make_unique<GenerationView>(connection.get(), generation);
       return view.get();
     };
-    ASSIGN_OR_RETURN(const int64_t made, settings.rebuild(under, above));
-    const Compare unchanged = root.ok() ? Compare::Unchanged(kGenerationKey, root->mod_revision) : Compare::Absent(kGenerationKey);
-    const auto named = connection->Commit({unchanged}, {MetaOp::Put(kGenerationKey, std::to_string(made))});
+    ASSIGN_OR_RETURN(const int64_t generation, settings.rebuild(under, above));
+    Root made{generation, connection->Identity()};
+    const Compare unchanged = before.generation > 0 ? Compare::Unchanged(kGenerationKey, before.revision) : Compare::Absent(kGenerationKey);
+    const auto named = connection->Commit({unchanged}, {MetaOp::Put(kGenerationKey, made.Value())});
     if (named.status().code() == ErrorCode::kConflict) return NameOver(made);
-    RETURN_IF_ERROR(named.status());
-    return Forget(made, *named);
+    ASSIGN_OR_RETURN(made.revision, named);
+    return Forget(made);
   }
 
   // Somebody else named another one meanwhile: the higher one counts.
-  Status NameOver(int64_t made) {
-    const auto root = connection->Get(kGenerationKey);
-    RETURN_IF_ERROR(root.status());
-    ASSIGN_OR_RETURN(const int64_t named, ParseGeneration(*root));
-    if (named > made) {
-      RETURN_IF_ERROR(connection->Commit({}, {MetaOp::DeletePrefix(GenerationPrefix(made))}).status());
-      return Use(named, root->mod_revision);
+  Status NameOver(Root made) {
+    const auto kv = connection->Get(kGenerationKey);
+    RETURN_IF_ERROR(kv.status());
+    ASSIGN_OR_RETURN(const Root named, ParseRoot(*kv));
+    if (named.generation > made.generation) {
+      RETURN_IF_ERROR(connection->Commit({}, {MetaOp::DeletePrefix(GenerationPrefix(made.generation))}).status());
+      return Use(named);
     }
-    const auto revision = connection->Commit({Compare::Unchanged(kGenerationKey, root->mod_revision)},
-                                             {MetaOp::Put(kGenerationKey, std::to_string(made))});
-    RETURN_IF_ERROR(revision.status());
-    return Forget(made, *revision);
+    ASSIGN_OR_RETURN(made.revision, connection->Commit({Compare::Unchanged(kGenerationKey, named.revision)},
+                                                       {MetaOp::Put(kGenerationKey, made.Value())}));
+    return Forget(made);
   }
 
   // What earlier generations left. Nobody reads it any more: their watches and reads notice the root key first.
-  Status Forget(int64_t made, Revision root_revision) {
-    for (int64_t first = 1; first < made; first += kPrefixesPerStep) {
+  Status Forget(const Root& made) {
+    for (int64_t first = 1; first < made.generation; first += kPrefixesPerStep) {
       std::vector<MetaOp> ops;
-      for (int64_t g = first; g < std::min<int64_t>(made, first + kPrefixesPerStep); ++g) ops.push_back(MetaOp::DeletePrefix(GenerationPrefix(g)));
-      const auto deleted = connection->Commit({Compare::Unchanged(kGenerationKey, root_revision)}, ops);
+      const int64_t end = std::min<int64_t>(made.generation, first + kPrefixesPerStep);
+      for (int64_t g = first; g < end; ++g) ops.push_back(MetaOp::DeletePrefix(GenerationPrefix(g)));
+      const auto deleted = connection->Commit({Compare::Unchanged(kGenerationKey, made.revision)}, ops);
       if (!deleted.ok()) LogWarn("keys of earlier generations stay in the meta store: {}", deleted.status().message());
     }
     const Status checked = Check(made);
-    return checked.ok() ? Use(made, root_revision) : checked;
+    return checked.ok() ? Use(made) : checked;
   }
 
-  Status Use(int64_t generation, Revision root_revision) {
-    auto next = std::make_shared<Current>(connection, generation, root_revision);
+  Status Use(const Root& root) {
+    auto next = std::make_shared<Current>(connection, root);
     connection = nullptr;
     std::vector<std::shared_ptr<Follower>> to_end;
     {
@@ -544,7 +565,7 @@ struct GenerationStore::State {
       }
     }
     look = true;
-    LogInfo("generation {} of the metadata is in use", generation);
+    LogInfo("generation {} of the metadata is in use", root.generation);
     const Status gone(ErrorCode::kCompacted, "the metadata has begun a new generation: read anew and watch from there");
     for (const auto& follower : to_end) {
       follower->Fail(gone);

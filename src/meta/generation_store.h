@@ -6,6 +6,9 @@
 // process that may rebuild fills a new generation, and names it in the root key as the last step; nobody ever sees one half
 // built. Then watches end with kCompacted: who follows a prefix reads it anew and learns the difference.
 //
+// The root key also says which store it was written to (MetaStore::Identity): who starts on a copy that was restored
+// elsewhere begins a new generation.
+//
 // Revisions are generation << kGenerationShift | the store's own: they rise over generations, and with them leaders'
 // tokens and versions of routes. A transaction also compares the root key, a read that finds nothing (or a range) reads it
 // again: a store that was exchanged behind our back can't pass for the one we know.
@@ -14,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "meta/meta_store.h"
 
@@ -21,6 +25,8 @@ namespace saker {
 
 inline constexpr const char* kGenerationKey = "generation";
 std::string GenerationPrefix(int64_t generation);  // of its keys
+// Of the root key's value: the generation, and '@' and the store's identity where it has one.
+Result<int64_t> GenerationInRoot(std::string_view value);
 inline constexpr int kGenerationShift = 40;
 inline constexpr int64_t GenerationOf(Revision revision) { return revision >> kGenerationShift; }  // 0: of a store without any
 

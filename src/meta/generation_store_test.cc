@@ -288,6 +288,21 @@ TEST_F(Generations, AnOlderStateIsNotGoneBackTo) {
   EXPECT_EQ(server_.data()->Range("g1/")->kvs.size(), 0u) << "what the restored state held is removed";
 }
 
+// Restored while nobody ran: what happened since, ids that were handed out for instance, can't be seen in the data.
+TEST_F(Generations, ACopyThatWasRestoredIsReplacedAtTheStart) {
+  std::string saved;
+  {
+    const auto store = Begin();
+    Save(*store, "k", "v");
+    saved = server_.Save();
+  }
+  { EXPECT_EQ(GenerationOf(*Begin()->CurrentRevision()), 1) << "the same store: nothing has happened"; }
+  server_.Restore(saved);
+  const auto store = Begin();
+  EXPECT_EQ(GenerationOf(*store->CurrentRevision()), 2);
+  EXPECT_EQ(ValueOf(*store, "k"), "v");
+}
+
 // The generation that is there is not accepted: a process that starts on a restored state, and has seen no later one.
 TEST_F(Generations, AGenerationThatIsBehindIsReplacedAtTheStart) {
   {

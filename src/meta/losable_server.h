@@ -42,6 +42,7 @@ class LosableServer {
   // What a backup of this moment is restored from.
   std::string Save() {
     const std::string to = "saved-" + std::to_string(++begun_);
+    MutexLock lock(mutex_);
     std::filesystem::copy(root_ / here_, root_ / to, std::filesystem::copy_options::recursive);
     return to;
   }
@@ -63,16 +64,19 @@ class LosableServer {
   enum class Noticed { kNothing, kAbsence, kLoss };  // by who is connected
 
   std::shared_ptr<MetaStore> Begin(const std::string& name) {
-    here_ = name;
+    {
+      MutexLock lock(mutex_);
+      here_ = name;
+    }
     auto opened = OpenRocksdbStore({(root_ / name).string()});
     return opened.ok() ? std::shared_ptr<MetaStore>(std::move(*opened)) : nullptr;
   }
   void Replace(std::shared_ptr<MetaStore> data, Noticed noticed);
 
   std::filesystem::path root_;
-  std::string here_;
   std::atomic<int> begun_{0};
   mutable Mutex mutex_;
+  std::string here_ GUARDED_BY(mutex_);  // the data's directory, and its identity
   std::shared_ptr<MetaStore> data_ GUARDED_BY(mutex_);
   int life_ GUARDED_BY(mutex_) = 0;
   bool away_ GUARDED_BY(mutex_) = false;
@@ -130,6 +134,10 @@ class LosableServer::Connection : public MetaStore {
   Result<Revision> CurrentRevision() override {
     ASSIGN_OR_RETURN(const auto data, Data());
     return data->CurrentRevision();
+  }
+  std::string Identity() const override {
+    MutexLock lock(server_->mutex_);
+    return server_->here_;
   }
   Status Compact(Revision revision) override {
     ASSIGN_OR_RETURN(const auto data, Data());

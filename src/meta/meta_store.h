@@ -118,6 +118,9 @@ class MetaStore {
   // Whether a lease ends unless it is kept alive in time.
   virtual bool LeasesExpire() const { return true; }
   virtual Result<Revision> CurrentRevision() = 0;
+  // Whose data this is: another name once all of it was exchanged, by a restored copy for instance. Known once a call has
+  // been answered; empty: such a store can't tell.
+  virtual std::string Identity() const { return {}; }
   // Forgets history before `revision`; watches and ranges further back then fail with kCompacted. A watch from just
   // `revision` may fail so too; from the next one on it doesn't.
   virtual Status Compact(Revision revision) = 0;

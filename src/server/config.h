@@ -101,7 +101,7 @@ struct Config {
   int64_t search_threads = 0;               // saker.searchThreads; 0: one for each core
   int64_t io_threads = 0;                   // saker.ioThreads; 0: two for each core
   int64_t build_threads = 0;                // saker.buildThreads; 0: half the cores
-  int64_t memory_limit_mb = 0;              // saker.memoryLimitMb of growing data; 0: half the machine's
+  int64_t memory_limit_mb = 0;              // saker.memoryLimitMb of rows not flushed yet; 0: half the machine's
   int64_t query_memory_mb = 0;              // saker.queryMemoryMb of segments; 0: the machine's (standalone: no limit); -1: no limit
   int64_t disk_reserve_mb = 256;            // saker.diskReserveMb: writes are refused when less is free
 };

@@ -226,7 +226,8 @@ Result<std::string> ClusterInEtcd(const Config& config) {
   const auto generation = store->Get(kGenerationKey);
   if (generation.status().code() == ErrorCode::kIoKeyNotFound) return std::string();
   RETURN_IF_ERROR(generation.status());
-  const auto id = store->Get(fmt::format("g{}/{}", generation->value, kClusterIdKey));
+  ASSIGN_OR_RETURN(const int64_t number, GenerationInRoot(generation->value));
+  const auto id = store->Get(GenerationPrefix(number) + std::string(kClusterIdKey));
   if (id.status().code() == ErrorCode::kIoKeyNotFound) return std::string();
   RETURN_IF_ERROR(id.status());
   return id->value;

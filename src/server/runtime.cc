@@ -14,13 +14,17 @@ constexpr const char* kDefaultRootHash = "$2b$10$N9NgiHEYpGj8Ks3YH//yfuDG2PzHl6j
 
 int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
-// What segments may take on a querynode; 0: no limit.
-int64_t MemoryLimit(const Config& config) {
-  if (config.query_memory_mb != 0) return std::max<int64_t>(0, config.query_memory_mb) << 20;
+// The machine's, or what its control group leaves of it.
+int64_t MachineMemory() {
   int64_t limit = int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
   int64_t of_group = 0;
   if (std::ifstream file("/sys/fs/cgroup/memory.max"); file >> of_group) limit = std::min(limit, of_group);
   return limit;
+}
+
+// What segments may take on a querynode; 0: no limit.
+int64_t MemoryLimit(const Config& config) {
+  return config.query_memory_mb != 0 ? std::max<int64_t>(0, config.query_memory_mb) << 20 : MachineMemory();
 }
 
 int Threads(int64_t asked, int otherwise) { return asked > 0 ? static_cast<int>(asked) : otherwise; }
@@ -105,6 +109,7 @@ std::unique_ptr<IndexCoordRole> Runtime::MakeIndexCoord(const Election* election
 
 std::unique_ptr<DataNodeRole> Runtime::MakeDataNode() {
   DataNodeSettings settings;
+  settings.unflushed_bytes = config.memory_limit_mb > 0 ? config.memory_limit_mb << 20 : MachineMemory() / 2;
   settings.segment_bytes = config.segment_max_mb << 20;
   settings.flush_age = std::chrono::seconds(config.segment_max_idle_s);
   settings.log_keep_bytes = config.log_keep_mb << 20;

@@ -34,8 +34,9 @@ constexpr int kChannelNotAvailable = 503;
 using Values = std::map<int64_t, int64_t>;
 
 std::vector<float> VectorOf(int64_t key) {
+  // Two digits to a dimension: on a line of thousands of points neighbours would have one code in an index.
   std::vector<float> vector(kDim, 0.5f);
-  vector[0] = static_cast<float>(key % 100'000);
+  for (int i = 0; i < 3; ++i, key /= 100) vector[i] = static_cast<float>(key % 100);
   return vector;
 }
 
@@ -529,7 +530,7 @@ TEST_F(StandaloneTest, CompactionGivesBackWhatIsDeleted) {
 
 // One writer inserts, a reader counts; rows are flushed, indexed, loaded, compacted meanwhile. Each row is seen once.
 TEST_F(StandaloneTest, EachRowIsSeenOnceWhileSegmentsChangeHands) {
-  MakeLoaded("c", 2);
+  MakeLoaded("c", 2, "FLAT");  // exact: a row that is not found is not seen
   std::atomic<bool> done{false};
   std::atomic<int64_t> begun{0}, acknowledged{0}, reads{0};
   std::vector<std::thread> threads;

@@ -152,6 +152,7 @@ class Client final : public MetaStore {
     RETURN_IF_ERROR(Call([=] { *out = TheServer().revision; }));
     return *out;
   }
+  std::string Identity() const override { return identity_ == 0 ? "" : std::to_string(identity_); }
   Status Compact(Revision) override { return {}; }
 
   Result<std::unique_ptr<Watch>> WatchPrefix(const std::string& prefix, Revision from, OnWatch on_batch) override {

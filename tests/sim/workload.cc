@@ -157,9 +157,10 @@ std::optional<std::map<int64_t, int64_t>> Workload::Query(Process& proxy, int64_
   return rows;
 }
 
-std::optional<int64_t> Workload::Count(Process& proxy, int64_t timeout_us, const std::string& collection) {
+std::optional<int64_t> Workload::Count(Process& proxy, int64_t timeout_us, const std::string& collection, const std::string& filter) {
   QueryCall call;
   call.collection = collection;
+  call.filter = filter;
   call.output_fields = {"count(*)"};
   call.consistency = {false, ConsistencyLevel::kStrong, 0};
   Proxy* const at = proxy.proxy;
@@ -377,7 +378,12 @@ void Workload::CheckRows(int64_t until_us) {
     const auto count = Count(*proxy, 3 * kSecond);
     const auto again = Query(*proxy, 3 * kSecond, &why);
     if (count && again == rows && *count != static_cast<int64_t>(rows->size())) {
-      return Violated(fmt::format("{} rows are there, but count(*) says {}: rows are there twice, or hidden", rows->size(), *count));
+      std::string which;
+      for (const auto& [key, value] : *rows) {
+        const auto times = Count(*proxy, 3 * kSecond, kRows, fmt::format("key == {}", key));
+        if (times && *times != 1) which += fmt::format(" {} ({} times)", key, *times);
+      }
+      return Violated(fmt::format("{} rows are there, but count(*) says {}: not once are there:{}", rows->size(), *count, which));
     }
     const int64_t key = next_key_++;
     const bool written = Until(until_us, [&] {
