@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
 #include <random>
 #include <set>
@@ -38,6 +39,9 @@ class FaultyLog final : public Log {
       case Fault::kNone:
         return real_->Append(std::move(records), std::move(done));
       case Fault::kRefused:
+        if (std::all_of(records.begin(), records.end(), [](const LogAppend& record) { return record.essential; })) {
+          return real_->Append(std::move(records), std::move(done));
+        }
         return real_->Append({}, [done = std::move(done)](auto) { done(Status(ErrorCode::kDiskLimitExceeded, "the disk is full")); });
       case Fault::kFailedUnwritten:
         return real_->Append({}, [done = std::move(done)](auto) { done(Status(ErrorCode::kIoFailed, "the sync failed")); });
@@ -1243,6 +1247,15 @@ TEST_F(DataNodeTest, AFullDiskRefusesWritesAndNothingElse) {
   EXPECT_TRUE(Eventually([&] { return IsFlushed(); }));
   EXPECT_EQ(*log().FencedEpoch(0), 1);
   EXPECT_THAT(Everything(), ElementsAre(Pair(1, "a"), Pair(3, "c")));
+}
+
+// Space comes back by it.
+TEST_F(DataNodeTest, ADropIsTakenOnAFullDisk) {
+  Insert({{1, "a"}});
+  log().fault = FaultyLog::Fault::kRefused;
+  EXPECT_EQ(node().BarrierCollection(kModelCollection, {0, 1}, 2, false, {}).code(), ErrorCode::kDiskLimitExceeded);
+  EXPECT_TRUE(node().BarrierCollection(kModelCollection, {0, 1}, 2, false, {kOtherPartition}).ok());
+  EXPECT_TRUE(node().BarrierCollection(kModelCollection, {0, 1}, 3, true, {}).ok());
 }
 
 // Whole by its checksum, yet nothing we know: to go on without it would lose its rows.

@@ -261,7 +261,9 @@ Status DataNodeRole::BarrierCollection(CollectionId collection, const std::vecto
     BarrierRecord record{clock_.Next(), collection, version, dropped, dropped_partitions};
     std::vector<LogAppend> appends;
     const std::set<ChannelId> distinct(channels.begin(), channels.end());
-    for (const ChannelId channel : distinct) appends.push_back({channel, At(channel).epoch, Encode(record)});
+    // What is dropped gives space back, also on a full disk.
+    const bool essential = dropped || !dropped_partitions.empty();
+    for (const ChannelId channel : distinct) appends.push_back({channel, At(channel).epoch, Encode(record), essential});
     Append(std::move(appends), [this, waiting, record, distinct](const Result<std::vector<LogOffset>>& offsets) {
       if (offsets.ok()) {
         size_t i = 0;

@@ -40,7 +40,7 @@ struct LogAppend {
   ChannelId channel = 0;
   Epoch epoch = 0;
   std::string payload;
-  // A few bytes on which a truncation depends: on a full disk they may take from what is kept in reserve for such.
+  // A few bytes by which space comes back: on a full disk they may take from what is kept in reserve for such.
   bool essential = false;
 };
 
