@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rules.h"
+#include "coord/plan.h"
 #include "meta/keys.h"
 #include "meta/retry.h"
 
@@ -51,8 +52,12 @@ Status Coordinator::UntilServed(const std::function<Status()>& attempt) {
 
 Result<Revision> Coordinator::SoAlready() const {
   RETURN_IF_ERROR(deps_.writer->Settle());
-  RETURN_IF_ERROR(deps_.segments->Settle());
   return deps_.catalog->revision();
+}
+
+Result<Revision> Coordinator::SegmentsSoAlready() const {
+  RETURN_IF_ERROR(deps_.segments->Settle());
+  return deps_.meta->CurrentRevision();
 }
 
 Result<Revision> Coordinator::Seen(Result<Revision> revision) const {
@@ -112,14 +117,15 @@ Result<CollectionPtr> Coordinator::Living(CollectionId id) const {
   return collection;
 }
 
-Result<std::map<DataNode*, std::vector<ChannelId>>> Coordinator::Owners(const std::vector<ChannelId>& channels) const {
-  std::map<DataNode*, std::vector<ChannelId>> owners;
+Result<std::vector<std::pair<DataNode*, std::vector<ChannelId>>>> Coordinator::Owners(const std::vector<ChannelId>& channels) const {
+  std::vector<std::pair<DataNode*, std::vector<ChannelId>>> owners;
   for (const ChannelId channel : channels) {
     DataNode* owner = deps_.peers->data_node(deps_.catalog->Channel(channel).owner);
     if (owner == nullptr) {
       return Status(ErrorCode::kChannelNotAvailable, "channel " + std::to_string(channel) + " has no owner at the moment; retry");
     }
-    auto& list = owners[owner];
+    const auto known = std::find_if(owners.begin(), owners.end(), [&](const auto& o) { return o.first == owner; });
+    auto& list = known == owners.end() ? owners.emplace_back(owner, std::vector<ChannelId>()).second : known->second;
     if (std::find(list.begin(), list.end(), channel) == list.end()) list.push_back(channel);
   }
   return owners;

@@ -7,8 +7,8 @@
 #include "base/thread_pool.h"
 #include "catalog/catalog_writer.h"
 #include "catalog/dirty_collections.h"
-#include "coord/plan.h"
 #include "roles/peers.h"
+#include "roles/state.h"
 
 namespace saker {
 
@@ -43,8 +43,10 @@ class Coordinator {
   // Runs `attempt` again for as long as nobody serves a channel, which passes: just after a start, while the channel
   // changes hands, or until its dead owner is known to be dead; for 5 s at most.
   static Status UntilServed(const std::function<Status()>& attempt);
-  // The answer where everything is as asked for: an earlier attempt may have made it so, and failed to copy it.
+  // The answer where everything is as asked for, as far as this process's view goes, or, of segments, as the meta store has
+  // it: an earlier attempt may have made it so, and failed to copy it.
   Result<Revision> SoAlready() const;
+  Result<Revision> SegmentsSoAlready() const;
   // Waits until this process's own view has the change: the next one is decided on it.
   Result<Revision> Seen(Result<Revision> revision) const;
   // Writes or takes away the node's drain request; `nodes` are those of this coordinator's role. kNodeNotFound if it is
@@ -58,7 +60,7 @@ class Coordinator {
   std::string NameOf(CollectionId id) const;
   Result<CollectionPtr> Living(CollectionId id) const;
   // Owners of these channels; kChannelNotAvailable if one has none.
-  Result<std::map<DataNode*, std::vector<ChannelId>>> Owners(const std::vector<ChannelId>& channels) const;
+  Result<std::vector<std::pair<DataNode*, std::vector<ChannelId>>>> Owners(const std::vector<ChannelId>& channels) const;
 
   const CoordinatorDeps deps_;
 

@@ -309,8 +309,7 @@ Result<Revision> DataCoordRole::CommitSegments(ChannelId channel, Epoch epoch, s
     ops.push_back(MetaOp::Put(key, Encode(segment)));
   }
   // Those that were committed may not be copied yet: their rows' log is cut once this is answered.
-  if (ops.empty()) RETURN_IF_ERROR(deps_.segments->Settle());
-  const auto committed = ops.empty() ? deps_.meta->CurrentRevision() : Commit(std::move(compares), std::move(ops));
+  const auto committed = ops.empty() ? SegmentsSoAlready() : Commit(std::move(compares), std::move(ops));
   if (!committed.ok()) return committed;
   for (const SegmentMeta* segment : superfluous) {
     if (const Status deleted = DeleteAttempt(*segment); !deleted.ok()) LogWarn("segment {}: {}", segment->id.value, deleted.ToString());

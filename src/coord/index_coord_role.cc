@@ -204,7 +204,7 @@ Status IndexCoordRole::ReportIndex(int64_t id, Result<SegmentIndex> built) {
   const auto committed = UntilNoConflict("the segment", [&]() -> Result<Revision> {
     const auto task_kv = deps_.meta->Get(TaskKey(id));
     open = task_kv.status().code() != ErrorCode::kIoKeyNotFound;
-    if (!open) return SoAlready();  // reported before
+    if (!open) return SegmentsSoAlready();  // reported before
     RETURN_IF_ERROR(task_kv.status());
     ASSIGN_OR_RETURN(task, DecodeTask(task_kv->value));
     std::vector<Compare> compares{Compare::Unchanged(task_kv->key, task_kv->mod_revision)};

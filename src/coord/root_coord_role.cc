@@ -63,8 +63,8 @@ Result<Revision> RootCoordRole::Change(std::vector<Compare> compares, std::vecto
   return Seen(deps_.writer->Commit(std::move(compares), std::move(ops)));
 }
 
-Result<Revision> RootCoordRole::Update(CollectionId id, const CatalogWriter::Change& change, Collection* after) {
-  return Seen(deps_.writer->Update(id, change, after));
+Result<Revision> RootCoordRole::Update(CollectionId id, const CatalogWriter::Change& change) {
+  return Seen(deps_.writer->Update(id, change));
 }
 
 Result<DatabaseId> RootCoordRole::DatabaseOf(const std::string& name) const {
@@ -88,21 +88,33 @@ Status RootCoordRole::Confirm(const Collection& collection, const std::vector<Pa
   Unconfirmed& change = unconfirmed_[collection.id];
   change.collection = collection;
   change.dropped_partitions.insert(change.dropped_partitions.end(), dropped_partitions.begin(), dropped_partitions.end());
-  return ConfirmAgain(collection.id);
+  return ConfirmAgain([&](const Collection& c) { return c.id == collection.id; });
 }
 
-Status RootCoordRole::ConfirmAgain(CollectionId id) {
-  const auto it = unconfirmed_.find(id);
-  if (it == unconfirmed_.end()) return {};
-  const Status status = Barrier(it->second.collection, it->second.dropped_partitions);
-  if (status.ok()) {
-    unconfirmed_.erase(it);
-    return {};
+Status RootCoordRole::ConfirmAgain(const std::function<bool(const Collection&)>& meant) {
+  for (auto it = unconfirmed_.begin(); it != unconfirmed_.end();) {
+    const auto& [collection, dropped_partitions] = it->second;
+    if (!meant(collection)) {
+      ++it;
+      continue;
+    }
+    if (const Status status = Barrier(collection, dropped_partitions); !status.ok()) {
+      LogWarn("collection {}: a change is made, but its owners haven't confirmed it: {}", collection.name, status.ToString());
+      return {ErrorCode::kServiceUnavailable,
+              "the change is made, but not every datanode that writes the collection could be told, so that rows may still be "
+              "written as if it were not; retry: " + status.message()};
+    }
+    it = unconfirmed_.erase(it);
   }
-  LogWarn("collection {}: a change is made, but its owners haven't confirmed it: {}", it->second.collection.name, status.ToString());
-  return {ErrorCode::kServiceUnavailable,
-          "the change is made, but not every datanode that writes the collection could be told, so that rows may still be "
-          "written as if it were not; retry: " + status.message()};
+  return {};
+}
+
+Result<Revision> RootCoordRole::UpdateConfirmed(CollectionId id, const CatalogWriter::Change& change,
+                                                const std::vector<PartitionId>& dropped_partitions) {
+  Collection after;
+  ASSIGN_OR_RETURN(const Revision revision, Seen(deps_.writer->Update(id, change, &after)));
+  RETURN_IF_ERROR(Confirm(after, dropped_partitions));
+  return revision;
 }
 
 // ---- databases
@@ -206,31 +218,23 @@ Result<Revision> RootCoordRole::CreateCollection(const CollectionDraft& draft) {
 
 Result<Revision> RootCoordRole::DropCollection(const std::string& database, const std::string& name) {
   MutexLock lock(mutex_);
-  RETURN_IF_ERROR(DatabaseOf(database).status());
+  ASSIGN_OR_RETURN(const DatabaseId in, DatabaseOf(database));
   auto found = deps_.catalog->FindCollection(database, name);
   if (!found.ok()) {  // dropping what isn't there is fine
-    for (auto it = unconfirmed_.begin(); it != unconfirmed_.end();) {
-      const Collection& gone = (it++)->second.collection;
-      const bool meant = gone.dropped && gone.name == name && deps_.catalog->FindDatabase(database)->id == gone.database;
-      if (meant) RETURN_IF_ERROR(ConfirmAgain(gone.id));
-    }
+    RETURN_IF_ERROR(ConfirmAgain([&](const Collection& c) { return c.dropped && c.name == name && c.database == in; }));
     return SoAlready();
   }
   if ((*found)->name != name) {
     return Status(ErrorCode::kUnexpected, "cannot drop the collection via alias = " + name);
   }
-  Collection dropped;
-  auto revision = Update((*found)->id, [](Collection& collection) {
+  LogInfo("collection {} is dropped, id {}", name, (*found)->id.value);
+  return UpdateConfirmed((*found)->id, [](Collection& collection) {
     collection.dropped = true;
     collection.aliases.clear();
     collection.load = {};
     collection.updated = MakeTimestamp(WallMs());
     return Status();
-  }, &dropped);
-  if (!revision.ok()) return revision;
-  LogInfo("collection {} dropped, id {}", name, dropped.id.value);
-  RETURN_IF_ERROR(Confirm(dropped, {}));
-  return revision;
+  });
 }
 
 Result<Revision> RootCoordRole::RenameCollection(const std::string& database, const std::string& from,
@@ -248,17 +252,14 @@ Result<Revision> RootCoordRole::RenameCollection(const std::string& database, co
   if (target != collection->database && !collection->aliases.empty()) {
     return Status(ErrorCode::kUnexpected, "fail to rename db name, must drop all aliases of this collection before rename");
   }
-  Collection after;
-  auto revision = Update(collection->id, [&](Collection& c) {
+  return UpdateConfirmed(collection->id, [&](Collection& c) {
     c.name = to;
     c.database = target;
     CollectionSchema schema = *c.schema;
     schema.name = to;
     c.schema = std::make_shared<const CollectionSchema>(std::move(schema));
     return Status();
-  }, &after);
-  if (revision.ok()) RETURN_IF_ERROR(Confirm(after, {}));
-  return revision;
+  });
 }
 
 Result<Revision> RootCoordRole::AlterCollection(CollectionId id, const KeyValues& set, const std::vector<std::string>& erase) {
@@ -287,8 +288,7 @@ Result<Revision> RootCoordRole::AlterField(CollectionId id, const std::string& f
 
 Result<Revision> RootCoordRole::AddField(CollectionId id, const FieldSchema& field) {
   MutexLock lock(mutex_);
-  Collection after;
-  auto revision = Update(id, [&](Collection& collection) {
+  return UpdateConfirmed(id, [&](Collection& collection) {
     CollectionSchema schema = *collection.schema;
     if (schema.Find(field.name) != nullptr) {
       return Status(ErrorCode::kParameterInvalid, "duplicated field name: " + field.name);
@@ -301,9 +301,7 @@ Result<Revision> RootCoordRole::AddField(CollectionId id, const FieldSchema& fie
     collection.schema = std::make_shared<const CollectionSchema>(std::move(schema));
     collection.updated = MakeTimestamp(WallMs());
     return Status();
-  }, &after);
-  if (revision.ok()) RETURN_IF_ERROR(Confirm(after, {}));
-  return revision;
+  });
 }
 
 // ---- partitions
@@ -328,20 +326,16 @@ Result<Revision> RootCoordRole::DropPartition(CollectionId id, const std::string
   if (name == kDefaultPartition) return Status(ErrorCode::kUnexpected, "default partition cannot be deleted");
   const Partition* partition = collection->FindPartition(name);
   if (partition == nullptr) {
-    RETURN_IF_ERROR(ConfirmAgain(id));
+    RETURN_IF_ERROR(ConfirmAgain([&](const Collection& c) { return c.id == id; }));
     return SoAlready();
   }
   const PartitionId dropped = partition->id;
-  Collection after;
-  auto revision = Update(id, [&](Collection& c) {
+  return UpdateConfirmed(id, [&](Collection& c) {
     std::erase_if(c.partitions, [&](const Partition& p) { return p.id == dropped; });
     c.load.partitions.erase(dropped);
     if (!c.load.whole && c.load.partitions.empty()) c.load = {};
     return Status();
-  }, &after);
-  if (!revision.ok()) return revision;
-  RETURN_IF_ERROR(Confirm(after, {dropped}));
-  return revision;
+  }, {dropped});
 }
 
 // ---- aliases
@@ -384,13 +378,10 @@ Result<Revision> RootCoordRole::DropAlias(const std::string& database, const std
   if (!found.ok() || (*found)->name == alias) {
     return Status(ErrorCode::kAliasNotFound, "alias not found[database=" + DatabaseShown(database) + "][alias=" + alias + "]");
   }
-  Collection after;
-  auto revision = Update((*found)->id, [&](Collection& c) {
+  return UpdateConfirmed((*found)->id, [&](Collection& c) {
     std::erase(c.aliases, alias);
     return Status();
-  }, &after);
-  if (revision.ok()) RETURN_IF_ERROR(Confirm(after, {}));
-  return revision;
+  });
 }
 
 Result<Revision> RootCoordRole::AlterAlias(const std::string& database, const std::string& collection, const std::string& alias) {
@@ -401,7 +392,8 @@ Result<Revision> RootCoordRole::AlterAlias(const std::string& database, const st
     return Status(ErrorCode::kAliasNotFound, "alias not found[database=" + DatabaseShown(database) + "][alias=" + alias + "]");
   }
   if ((*taken)->id == target->id) {
-    for (auto it = unconfirmed_.begin(); it != unconfirmed_.end();) RETURN_IF_ERROR(ConfirmAgain((it++)->first));
+    // Which collection it was of is known no more.
+    RETURN_IF_ERROR(ConfirmAgain([](const Collection&) { return true; }));
     return SoAlready();
   }
   // Both collections change in one transaction: the alias always points somewhere.

@@ -57,15 +57,18 @@ class RootCoordRole : public RootCoord, private Coordinator {
  private:
   // Commits and waits until this process's own view has it: the next change is decided on it.
   Result<Revision> Change(std::vector<Compare> compares, std::vector<MetaOp> ops) REQUIRES(mutex_);
-  Result<Revision> Update(CollectionId id, const CatalogWriter::Change& change, Collection* after = nullptr) REQUIRES(mutex_);
+  Result<Revision> Update(CollectionId id, const CatalogWriter::Change& change) REQUIRES(mutex_);
+  // … and acknowledges only what the owners have confirmed.
+  Result<Revision> UpdateConfirmed(CollectionId id, const CatalogWriter::Change& change,
+                                   const std::vector<PartitionId>& dropped_partitions = {}) REQUIRES(mutex_);
   Result<DatabaseId> DatabaseOf(const std::string& name) const;
   Result<CollectionPtr> AliasTarget(const std::string& database, const std::string& collection, const std::string& alias) const;
   // The collection's owners refuse older versions from now on (protocol.md, rule 17).
   Status Barrier(const Collection& collection, const std::vector<PartitionId>& dropped_partitions);
   // A change that was made is acknowledged by this: barriers it, and remembers it if that fails.
   Status Confirm(const Collection& collection, const std::vector<PartitionId>& dropped_partitions) REQUIRES(mutex_);
-  // The same change asked for again: it may only be said to be there once it is confirmed.
-  Status ConfirmAgain(CollectionId id) REQUIRES(mutex_);
+  // Changes of these collections asked for again: they may only be said to be there once they are confirmed.
+  Status ConfirmAgain(const std::function<bool(const Collection&)>& meant) REQUIRES(mutex_);
   Result<Collection> Build(const CollectionDraft& draft, DatabaseId database);
 
   const RootCoordSettings settings_;

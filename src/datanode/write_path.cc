@@ -192,13 +192,13 @@ void DataNodeRole::Apply(Pending& pending, const std::vector<LogOffset>& offsets
     if (channel.serving) {
       GetShard({pending.collection->id, id})->Apply(pending.records[i], offsets[i], pending.bytes[i], pending.collection->schema);
       channel.unflushed_bytes += pending.bytes[i];
-      pressure = pressure || channel.unflushed_bytes > settings_.channel_unflushed_bytes || IsMuch(UnflushedBytes());
+      pressure = pressure || channel.unflushed_bytes > settings_.channel_unflushed_bytes;
     }
     channel.applied = offsets[i] + 1;
     Proved(id, pending.begun_us);
   }
   RaiseApplied(pending.ts);
-  if (pressure || !aging_.exchange(true)) loop_->Poke();
+  if (pressure || IsMuch(UnflushedBytes()) || !aging_.exchange(true)) loop_->Poke();
 }
 
 void DataNodeRole::Remember(const BatchPart& part, Timestamp ts) {

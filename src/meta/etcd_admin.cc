@@ -76,6 +76,13 @@ Result<Revision> CompactedRevision(EtcdLink& link, grpc::ClientContext& context,
                 fmt::format("etcd {} does not tell how far it was compacted: {}", link.endpoint, end.error_message()));
 }
 
+void Fill(const pb::ResponseHeader& header, EtcdMemberStatus& out) {
+  out.cluster_id = header.cluster_id();
+  out.member_id = header.member_id();
+  out.revision = header.revision();
+  out.raft_term = header.raft_term();
+}
+
 class Admin : public EtcdAdmin {
  public:
   Admin(EtcdStoreSettings settings, std::shared_ptr<EtcdClient> client)
@@ -130,15 +137,12 @@ EtcdMemberStatus Admin::StatusOf(const std::string& endpoint) const {
   }
   if (!out.reached.ok() || out.withheld) return out;
   out.version = response.version();
-  out.cluster_id = response.header().cluster_id();
-  out.member_id = response.header().member_id();
+  Fill(response.header(), out);
   out.leader_id = response.leader();
   out.is_learner = response.islearner();
   out.db_bytes = response.dbsize();
   out.db_in_use_bytes = response.dbsizeinuse();
   out.quota_bytes = response.dbsizequota();
-  out.revision = response.header().revision();
-  out.raft_term = response.raftterm();
   out.raft_index = response.raftindex();
   out.raft_applied_index = response.raftappliedindex();
   out.errors.assign(response.errors().begin(), response.errors().end());
@@ -155,10 +159,7 @@ Status Admin::ReadHeader(EtcdClient& client, EtcdMemberStatus& out) const {
   RETURN_IF_ERROR(client.Call("its revision", Repeat::kSafely, [&](EtcdLink& link, grpc::ClientContext& context) {
     return link.kv->Range(&context, request, &response);
   }));
-  out.cluster_id = response.header().cluster_id();
-  out.member_id = response.header().member_id();
-  out.revision = response.header().revision();
-  out.raft_term = response.header().raft_term();
+  Fill(response.header(), out);
   return {};
 }
 

@@ -34,6 +34,10 @@ bool Mentions(const EtcdMemberStatus& member, std::string_view what) {
                      [&](const std::string& error) { return error.find(what) != std::string::npos; });
 }
 
+bool AnyWithheld(const std::vector<EtcdMemberStatus>& members) {
+  return std::any_of(members.begin(), members.end(), [](const auto& member) { return member.withheld; });
+}
+
 using Findings = std::vector<EtcdFinding>;
 
 void JudgeReach(const EtcdExamination& now, Findings& out) {
@@ -53,8 +57,7 @@ void JudgeReach(const EtcdExamination& now, Findings& out) {
 }
 
 void JudgeWithheld(const EtcdExamination& now, Findings& out) {
-  const auto withheld = [](const EtcdMemberStatus& member) { return member.reached.ok() && member.withheld; };
-  if (std::none_of(now.members.begin(), now.members.end(), withheld)) return;
+  if (!AnyWithheld(now.members)) return;
   out.push_back(
       {false, "etcd tells its status to users of its role root alone: its version, its leader and how full it is are not "
               "watched from here; watch etcd's own metrics, or give the user that role"});
@@ -172,25 +175,9 @@ void JudgeHistory(const EtcdExamination& now, Findings& out) {
                     : std::string())});
 }
 
-}  // namespace
-
-int64_t EtcdQuota(const EtcdMemberStatus& member) {
-  if (member.quota_bytes != 0 || VersionOf(member) < kTellsQuota) return member.quota_bytes;
-  return kDefaultQuota;
-}
-
-std::string HumanBytes(int64_t bytes) {
-  const auto value = static_cast<double>(bytes);
-  if (bytes >= int64_t{1} << 30) return fmt::format("{:.1f} GiB", value / (1 << 30));
-  if (bytes >= 1 << 20) return fmt::format("{:.1f} MiB", value / (1 << 20));
-  return fmt::format("{:.1f} KiB", value / 1024);
-}
-
-namespace {
-
 // Alarms are told to everybody, a status isn't.
 void FillAlarms(EtcdAdmin* admin, std::vector<EtcdMemberStatus>& members) {
-  if (std::none_of(members.begin(), members.end(), [](const auto& m) { return m.withheld; })) return;
+  if (!AnyWithheld(members)) return;
   const auto alarms = admin->Alarms();
   if (!alarms.ok()) return;
   for (EtcdMemberStatus& member : members) {
@@ -204,6 +191,18 @@ void FillAlarms(EtcdAdmin* admin, std::vector<EtcdMemberStatus>& members) {
 }
 
 }  // namespace
+
+int64_t EtcdQuota(const EtcdMemberStatus& member) {
+  if (member.quota_bytes != 0 || VersionOf(member) < kTellsQuota) return member.quota_bytes;
+  return kDefaultQuota;
+}
+
+std::string HumanBytes(int64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  if (bytes >= int64_t{1} << 30) return fmt::format("{:.1f} GiB", value / (1 << 30));
+  if (bytes >= 1 << 20) return fmt::format("{:.1f} MiB", value / (1 << 20));
+  return fmt::format("{:.1f} KiB", value / 1024);
+}
 
 EtcdExamination ExamineEtcd(EtcdAdmin* admin) {
   EtcdExamination out;
