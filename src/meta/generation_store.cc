@@ -265,7 +265,7 @@ struct GenerationStore::State {
   CondVar wake;
   std::shared_ptr<Current> current GUARDED_BY(mutex);  // null: there is none to be used
   Status why GUARDED_BY(mutex){ErrorCode::kServiceUnavailable, "it is not known yet which generation there is"};  // … because of this
-  std::set<std::shared_ptr<Follower>> followers GUARDED_BY(mutex);
+  std::vector<std::shared_ptr<Follower>> followers GUARDED_BY(mutex);
   int64_t lost GUARDED_BY(mutex) = 0;  // generations up to here are no good
   std::vector<std::shared_ptr<Current>> former GUARDED_BY(mutex);  // somebody may still be in them
   bool root_unwatched GUARDED_BY(mutex) = false;
@@ -369,7 +369,7 @@ struct GenerationStore::State {
     ~FollowerWatch() override {
       follower_->End();
       MutexLock lock(state_->mutex);
-      state_->followers.erase(follower_);
+      std::erase(state_->followers, follower_);
     }
 
    private:
@@ -391,7 +391,7 @@ struct GenerationStore::State {
       if (from > 0 && GenerationOf(from) != current->generation) {
         return Status(ErrorCode::kCompacted, fmt::format("revision {} is of another generation: read anew and watch from there", from));
       }
-      followers.insert(follower);
+      followers.push_back(follower);
     }
     Current& in_use = *follower->current;
     follower->prefix = in_use.view.prefix() + prefix;
@@ -570,7 +570,7 @@ struct GenerationStore::State {
     for (const auto& follower : to_end) {
       follower->Fail(gone);
       MutexLock lock(mutex);
-      followers.erase(follower);
+      std::erase(followers, follower);
     }
     return {};
   }

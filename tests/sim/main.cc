@@ -30,6 +30,7 @@ struct Options {
   bool trace = false;
   bool stop_at_first = false;
   bool every_rule = false;
+  bool twice = false;
   int64_t limit_s = 120;  // of a seed's own time
 };
 
@@ -41,13 +42,15 @@ struct Running {
 };
 
 struct Totals {
+  std::map<uint64_t, std::string> outputs;  // --twice: of seeds that ran once
   uint64_t seeds = 0, failed = 0, operations = 0, acknowledged = 0, reads = 0;
 };
 
-std::string Directory(uint64_t seed) { return fmt::format("/dev/shm/saker_sim_{}_{}", getpid(), seed); }
+// Of the same length for all: a path may lie on the heap.
+std::string Directory(uint64_t seed, bool again) { return fmt::format("/dev/shm/saker_sim_{:010}_{:010}{}", getpid(), seed, again ? "b" : "a"); }
 
-Running Begin(uint64_t seed, const Options& options) {
-  Running running{-1, seed, -1, Directory(seed)};
+Running Begin(uint64_t seed, bool again, const Options& options) {
+  Running running{-1, seed, -1, Directory(seed, again)};
   std::filesystem::create_directories(running.directory);
   int ends[2];
   if (pipe(ends) != 0) abort();
@@ -57,6 +60,9 @@ Running Begin(uint64_t seed, const Options& options) {
     close(ends[0]);
     alarm(static_cast<unsigned>(options.limit_s));
     tracing = options.trace;
+    // Everything lies elsewhere; the run must be the same.
+    static char* volatile shift = nullptr;
+    if (again) shift = new char[5'000'000];
     const Outcome outcome = Simulate(seed, running.directory);
     fflush(stdout);
     const std::string line = fmt::format("{} {} {} {} {}\n{}", outcome.operations, outcome.acknowledged, outcome.reads, outcome.simulated_us,
@@ -81,6 +87,16 @@ std::string ReadAll(int fd) {
 void End(const Running& running, int status, Totals& totals, const Options& options) {
   const std::string output = ReadAll(running.output);
   std::filesystem::remove_all(running.directory);
+  if (options.twice) {
+    const auto [first, fresh] = totals.outputs.emplace(running.seed, output);
+    if (fresh) return;
+    const bool same = output == first->second;
+    totals.outputs.erase(first);
+    if (!same) {
+      ++totals.failed;
+      fmt::print("seed {}: two runs of it differ\n", running.seed);
+    }
+  }
   ++totals.seeds;
   uint64_t operations = 0, acknowledged = 0, reads = 0;
   long long simulated_us = 0, switches = 0;
@@ -108,11 +124,14 @@ int Run(const Options& options) {
   std::map<pid_t, Running> running;
   timeval start{};
   gettimeofday(&start, nullptr);
+  bool again = false;
   for (uint64_t next = options.first; next <= options.last || !running.empty();) {
     const bool enough = options.stop_at_first && totals.failed > 0;
     if (enough && running.empty()) break;
     if (!enough && next <= options.last && static_cast<int>(running.size()) < options.jobs) {
-      Running begun = Begin(next++, options);
+      Running begun = Begin(next, again, options);
+      again = options.twice && !again;
+      if (!again) ++next;
       running.emplace(begun.child, std::move(begun));
       continue;
     }
@@ -146,7 +165,7 @@ int RunEveryRule(Options options) {
 }
 
 int Usage() {
-  fmt::print(stderr, "saker_sim --seeds A..B [--off RULE | --every-rule] [--trace] [--jobs N] [--first] | --rules\n");
+  fmt::print(stderr, "saker_sim --seeds A..B [--off RULE | --every-rule] [--twice] [--trace] [--jobs N] [--first] | --rules\n");
   return 2;
 }
 
@@ -181,6 +200,8 @@ int main(int argc, char** argv) {
       return 0;
     } else if (option == "--trace") {
       options.trace = true;
+    } else if (option == "--twice") {
+      options.twice = true;
     } else if (option == "--first") {
       options.stop_at_first = true;
     } else if (option == "--jobs" && more) {
