@@ -12,6 +12,7 @@ enum class Rule {
   kGrowingCopy,          // a growing copy stays until a route serves the sealed one
   kVoidAfterFence,       // records after a higher fence count for nothing
   kUnknownAppend,        // after an append of unknown fate the channel is fenced again
+  kKeptVersions,         // an iterator that needs rows which are gone is refused
   kDeletesHoldLog,       // the checkpoint precedes deletes that are in no committed file
   kBatchOnce,            // a retry of a batch that was logged is answered, not logged again
   kFlushEpoch,           // a flush commit compares the channel's epoch

@@ -177,6 +177,10 @@ Result<bool> DataCoordRole::SwapSegments(const TaskSpec& task, const SegmentMeta
     if (!segment.IsLiveRows()) return false;
     segment.state = SegmentState::kDropped;
     segment.deleted_rows = 0;
+    if (output.rows == 0) {
+      segment.rows = 0;
+      segment.dropped_until = output.dropped_until;
+    }
     compares.push_back(Compare::Unchanged(kv->key, kv->mod_revision));
     ops.push_back(MetaOp::Put(kv->key, Encode(segment)));
   }
@@ -191,7 +195,7 @@ Status DataCoordRole::ReportCompaction(int64_t id, Result<SegmentMeta> output) {
   const auto committed = UntilNoConflict("the collection", [&]() -> Result<Revision> {
     const auto kv = deps_.meta->Get(TaskKey(id));
     open = kv.status().code() != ErrorCode::kIoKeyNotFound;
-    if (!open) return SoAlready();  // reported before
+    if (!open) return SegmentsSoAlready();  // reported before
     RETURN_IF_ERROR(kv.status());
     ASSIGN_OR_RETURN(task, DecodeTask(kv->value));
     const std::vector<Compare> still_open{Compare::Unchanged(kv->key, kv->mod_revision)};

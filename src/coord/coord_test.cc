@@ -313,6 +313,31 @@ TEST_F(CoordTest, ACompactionSwapsItsSegments) {
   EXPECT_TRUE(Eventually([&] { return !Exists(Segment(1).manifest) && !Exists(Segment(2).manifest); }));
 }
 
+// An iterator may need them: that they are gone is in no route, and remembered by their keys.
+TEST_F(CoordTest, ThatACompactionLeftNothingIsRemembered) {
+  DataCoordSettings settings;
+  settings.remember_gone = milliseconds(300);
+  auto& coord = Data(settings);
+  PutSegment(Segment(1));
+  ASSERT_TRUE(coord.ReportCheckpoint(0, stores_.catalog->Channel(0).epoch, 1'000'000).ok());
+  ASSERT_TRUE(coord.Compact(kModelCollection).ok());
+  const auto tasks = stores_.catalog->Tasks();
+  ASSERT_EQ(tasks.size(), 1u);
+  SegmentMeta nothing = Segment(tasks[0].segment.value);
+  nothing.rows = 0;
+  nothing.dropped_until = 77;
+  const Stopwatch watch;
+  ASSERT_TRUE(coord.ReportCompaction(tasks[0].id, nothing).ok());
+  EXPECT_TRUE(Eventually([&] { return !Exists(Segment(1).manifest); }));
+  const auto gone = stores_.catalog->FindSegment(SegmentId(1));
+  if (gone != nullptr) {
+    EXPECT_TRUE(gone->LeftNothing());
+    EXPECT_EQ(gone->dropped_until, 77u);
+  }
+  EXPECT_TRUE(Eventually([&] { return stores_.catalog->FindSegment(SegmentId(1)) == nullptr; }));
+  EXPECT_GE(watch.elapsed_ms(), 300);
+}
+
 // The transaction that ends a task may be made though whoever made it was told otherwise.
 TEST_F(CoordTest, ACompactionWhoseEndWasNotToldEnds) {
   auto& coord = Data();

@@ -19,6 +19,8 @@ struct DataCoordSettings {
   bool balance_channels = true;                    // dataCoord.autoBalance: datanodes get as many channels as others
   std::chrono::milliseconds handover_limit{10'000};    // for an owner to flush a channel that is to move
   std::chrono::milliseconds garbage_grace{3'000};  // from a segment's end to the deletion of its files
+  // How long it is known that a segment had nothing left, after which no owner's iterator can need its rows.
+  std::chrono::milliseconds remember_gone{kPinLifetime};
 };
 
 class DataCoordRole : public DataCoord, private Coordinator {
@@ -79,7 +81,7 @@ class DataCoordRole : public DataCoord, private Coordinator {
   Status MarkDropped(const std::vector<SegmentId>& segments);
   void CollectGarbage(CollectionId id);
   bool IsGarbage(const SegmentMeta& segment, const Collection* collection, const Placement* placement) const;
-  bool IsAged(SegmentId segment, std::map<SegmentId, int64_t>& since_us) const;
+  static bool IsAged(SegmentId segment, std::map<SegmentId, int64_t>& since_us, std::chrono::milliseconds age);
   bool MayForget(const SegmentMeta& segment);
   void ForgetDropped(CollectionId id);
   Status DeleteObjects(const SegmentMeta& segment) const;

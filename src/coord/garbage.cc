@@ -38,10 +38,10 @@ bool HasFiles(const SegmentMeta& segment) { return !segment.manifest.empty() || 
 
 }  // namespace
 
-// True once it is the grace since the segment was first asked about.
-bool DataCoordRole::IsAged(SegmentId segment, std::map<SegmentId, int64_t>& since_us) const {
+// True once it is `age` since the segment was first asked about.
+bool DataCoordRole::IsAged(SegmentId segment, std::map<SegmentId, int64_t>& since_us, std::chrono::milliseconds age) {
   const auto [it, first] = since_us.emplace(segment, MonotonicUs());
-  return MonotonicUs() - it->second >= settings_.garbage_grace.count() * 1000;
+  return MonotonicUs() - it->second >= age.count() * 1000;
 }
 
 // ---- files of deletes
@@ -84,7 +84,7 @@ void DataCoordRole::DropSpentDeletes(CollectionId id) {
   }
   std::vector<SegmentId> spent;
   for (const SegmentId segment : SpentDeletes(living)) {
-    if (IsAged(segment, spent_us_)) {
+    if (IsAged(segment, spent_us_, settings_.garbage_grace)) {
       spent.push_back(segment);
     } else {
       dirty_.AddAfter(id, settings_.garbage_grace);
@@ -111,9 +111,13 @@ bool DataCoordRole::IsGarbage(const SegmentMeta& segment, const Collection* coll
   return segment.kind == SegmentKind::kRows && collection->FindPartition(segment.partition) == nullptr;
 }
 
-// The key stays as a tombstone while the log may still hold the segment's records.
+// The key stays as a tombstone while the log may still hold the segment's records, or an iterator need its rows.
 bool DataCoordRole::MayForget(const SegmentMeta& segment) {
   if (segment.kind == SegmentKind::kDeletes || !RuleHolds(Rule::kTombstones)) return true;
+  if (segment.LeftNothing() && !IsAged(segment.id, ended_us_, settings_.remember_gone)) {
+    dirty_.AddAfter(segment.collection, settings_.remember_gone);
+    return false;
+  }
   MutexLock lock(mutex_);
   const auto known = checkpoints_.find(segment.channel);
   if (known != checkpoints_.end() && known->second >= segment.log_end) return true;
@@ -134,7 +138,7 @@ void DataCoordRole::CollectGarbage(CollectionId id) {
     const Revision revision = deps_.catalog->SegmentRevision(listed->id);
     const auto segment = deps_.catalog->FindSegment(listed->id);
     if (segment == nullptr || !IsGarbage(*segment, collection.get(), placement.get())) continue;
-    if (!IsAged(segment->id, ended_us_)) {
+    if (!IsAged(segment->id, ended_us_, settings_.garbage_grace)) {
       dirty_.AddAfter(id, settings_.garbage_grace);
       continue;
     }

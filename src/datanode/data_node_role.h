@@ -123,6 +123,8 @@ class DataNodeRole : public DataNode {
   Result<std::vector<Epoch>> ServedEpochs(const std::vector<ChannelId>& channels) const;
   Status CheckEpochs(const std::vector<ChannelId>& channels, const std::vector<Epoch>& epochs) const;
   Result<bool> IsReplaced(const Growing& growing, const GrowingLeg& leg) const;
+  // Whether all rows that an iterator's page may need are still in some segment.
+  Status CheckKept(const GrowingLeg& leg) const;
   Result<std::vector<std::shared_ptr<GrowingSegment>>> SegmentsFor(const GrowingLeg& leg) const;
   void RaiseCeilings(const ReadPointRequest& request, Timestamp to, Callback<ReadPoint> done);
   Timestamp CeilingFor(Timestamp ts) const;

@@ -243,6 +243,7 @@ struct Leg {
   CollectionId collection = kModelCollection;
   ChannelId channel = 0;
   bool count_only = false;
+  bool pinned = false;
 };
 
 class DataNodeTest : public testing::Test {
@@ -358,6 +359,7 @@ class DataNodeTest : public testing::Test {
     growing.route_version = leg.route == kLatestRoute ? stores().catalog->revision() : leg.route;
     growing.sealed = leg.sealed;
     growing.view.read_ts = ts;
+    growing.pinned = leg.pinned;
     return WaitFor<QueryRows>([&](auto done) { node().Query(growing, AllRowsPlan(collection_.schema, leg.count_only), done); });
   }
   Texts At(Timestamp ts, const Leg& leg = {}) {
@@ -698,6 +700,29 @@ TEST_F(DataNodeTest, ANewOwnerRefusesRoutesFromBeforeWhatItFoundServed) {
   EXPECT_THAT(Now({.sealed = sealed, .route = now}), ElementsAre(Pair(2, "b")));
 }
 
+// A segment of which nothing was left is in no route that could tell.
+TEST_F(DataNodeTest, ANewOwnerRefusesIteratorsWhoseRowsAreGone) {
+  Insert({{1, "a"}});
+  MustDo({.inserts = {RowWith(2, "b")}, .partition = kOtherPartition});
+  const Timestamp before = ReadPointNow();
+  Delete({1});
+  const Timestamp after = ReadPointNow();
+  Flush();
+  const std::vector<SegmentId> sealed = Committed();
+  ASSERT_EQ(sealed.size(), 1u);
+  const int64_t route = stores().Place(sealed);
+  Restart();
+  const auto page = [&](Timestamp ts, const std::vector<PartitionId>& partitions) {
+    return QueryAt(ts, {.sealed = sealed, .route = route, .partitions = partitions, .pinned = true}).status().code();
+  };
+  EXPECT_EQ(page(before, {}), ErrorCode::kParameterInvalid);
+  EXPECT_EQ(page(before, {kModelPartition}), ErrorCode::kParameterInvalid);
+  EXPECT_EQ(page(before, {kOtherPartition}), ErrorCode::kOk);
+  EXPECT_EQ(page(after, {}), ErrorCode::kOk);
+  EXPECT_TRUE(QueryAt(before, {.sealed = sealed, .route = route}).ok()) << "not an iterator's";
+  EXPECT_EQ(QueryAt(after, {.sealed = sealed, .route = stores().catalog->revision() + 1, .pinned = true}).status().code(), ErrorCode::kStaleRoute);
+}
+
 class DataNodeGenerationsTest : public DataNodeTest {
  protected:
   DataNodeGenerationsTest() { options_.generations = true; }
@@ -914,47 +939,39 @@ TEST_F(AgingDataNodeTest, OldRowsAreFlushedByThemselves) {
   EXPECT_THAT(Everything(), ElementsAre(Pair(1, "a")));
 }
 
-TEST_F(DataNodeTest, AFullChannelIsFlushedAndUntilThenRefusesMore) {
-  ProcessOptions options;
-  options.settings.channel_unflushed_bytes = 1 << 20;
-  Restart(options);
-  std::promise<void> go;
-  std::shared_future<void> gone = go.get_future().share();
-  coord().before_commit = [gone]() -> Status {
-    gone.wait();
-    return {};
-  };
-  const std::string big(400'000, 'x');
-  Status refused;
-  int64_t key = 0;
-  for (; key < 20 && refused.ok(); ++key) refused = Do({.inserts = {RowWith(key, big)}}).status();
-  EXPECT_EQ(refused.code(), ErrorCode::kRateLimit) << refused.ToString();
-  EXPECT_GE(key, 5);
-  go.set_value();
-  EXPECT_TRUE(Eventually([&] { return Do({.inserts = {RowWith(100, "y")}}).ok(); }));
-  EXPECT_EQ(Everything().size(), static_cast<size_t>(key));  // the refused one isn't there, the last one is
-}
+class FullDataNodeTest : public DataNodeTest {
+ protected:
+  // Writes until that is refused, while no flush comes through; then one does, and writes are taken again. The refusal; at
+  // least `least` writes were tried.
+  Status Fill(const DataNodeSettings& settings, int64_t least) {
+    ProcessOptions options;
+    options.settings = settings;
+    Restart(options);
+    std::promise<void> go;
+    std::shared_future<void> gone = go.get_future().share();
+    coord().before_commit = [gone]() -> Status {
+      gone.wait();
+      return {};
+    };
+    const std::string big(400'000, 'x');
+    Status refused;
+    int64_t key = 0;
+    for (; key < 20 && refused.ok(); ++key) refused = Do({.inserts = {RowWith(key, big)}}).status();
+    EXPECT_EQ(refused.code(), ErrorCode::kRateLimit) << refused.ToString();
+    EXPECT_GE(key, least);
+    go.set_value();
+    EXPECT_TRUE(Eventually([&] { return Do({.inserts = {RowWith(100, "y")}}).ok(); }));
+    EXPECT_EQ(Everything().size(), static_cast<size_t>(key));  // the refused one isn't there, the last one is
+    return refused;
+  }
+};
+
+TEST_F(FullDataNodeTest, AFullChannelIsFlushedAndUntilThenRefusesMore) { (void)Fill({.channel_unflushed_bytes = 1 << 20}, 5); }
 
 // However many channels it has.
-TEST_F(DataNodeTest, AFullNodeFlushesAndUntilThenRefusesMore) {
-  ProcessOptions options;
-  options.settings.unflushed_bytes = 1 << 20;
-  Restart(options);
-  std::promise<void> go;
-  std::shared_future<void> gone = go.get_future().share();
-  coord().before_commit = [gone]() -> Status {
-    gone.wait();
-    return {};
-  };
-  Status refused;
-  int64_t key = 0;
-  for (; key < 20 && refused.ok(); ++key) refused = Do({.inserts = {RowWith(key, std::string(400'000, 'x'))}}).status();
-  EXPECT_EQ(refused.code(), ErrorCode::kRateLimit) << refused.ToString();
+TEST_F(FullDataNodeTest, AFullNodeFlushesAndUntilThenRefusesMore) {
+  const Status refused = Fill({.unflushed_bytes = 1 << 20}, 3);
   EXPECT_NE(refused.message().find("saker.memoryLimitMb"), std::string::npos) << refused.ToString();
-  EXPECT_GE(key, 3);
-  go.set_value();
-  EXPECT_TRUE(Eventually([&] { return Do({.inserts = {RowWith(100, "y")}}).ok(); }));
-  EXPECT_EQ(Everything().size(), static_cast<size_t>(key));
 }
 
 TEST_F(DataNodeTest, ALargeSegmentIsFollowedByAnother) {

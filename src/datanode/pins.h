@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/ids.h"
+#include "roles/data_node.h"
 
 namespace saker {
 
@@ -14,7 +15,7 @@ namespace saker {
 class Pins {
  public:
   // An iterator that asks for no page for so long may be told that its rows are gone.
-  static constexpr int64_t kLifetimeUs = 600'000'000;
+  static constexpr int64_t kLifetimeUs = std::chrono::microseconds(kPinLifetime).count();
 
   // A read at `ts` may come back.
   void Hold(CollectionId collection, Timestamp ts, int64_t now_us) EXCLUDES(mutex_);

@@ -190,6 +190,21 @@ Result<bool> DataNodeRole::IsReplaced(const Growing& growing, const GrowingLeg& 
                                             std::to_string(placement->version));
 }
 
+// A segment of which nothing was left is in no route, so that no querynode can say that a read came too late for it: this
+// node does, once it knows all that the route's writer knew. Such segments are remembered for as long as an earlier owner's
+// pins may have lasted.
+Status DataNodeRole::CheckKept(const GrowingLeg& leg) const {
+  if (leg.route_version > deps_.catalog->revision()) {
+    return {ErrorCode::kStaleRoute, "this node has yet to see route version " + std::to_string(leg.route_version)};
+  }
+  for (const auto& segment : deps_.catalog->Segments(leg.collection)) {
+    if (!segment->LeftNothing() || segment->dropped_until <= leg.view.read_ts) continue;
+    const auto& asked = leg.partitions;
+    if (asked.empty() || std::find(asked.begin(), asked.end(), segment->partition) != asked.end()) return RowsGone(leg.view.read_ts);
+  }
+  return {};
+}
+
 Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(const GrowingLeg& leg) const {
   if (GenerationOf(leg.route_version) > generation_) {
     return Status(ErrorCode::kStaleRoute, "the metadata has begun a new generation, which this node is yet to follow; retry");
@@ -214,6 +229,7 @@ Result<std::vector<std::shared_ptr<GrowingSegment>>> DataNodeRole::SegmentsFor(c
     }
   }
   RETURN_IF_ERROR(CheckEpochs(leg.channels, epochs));
+  if (leg.pinned && RuleHolds(Rule::kKeptVersions)) RETURN_IF_ERROR(CheckKept(leg));
   // After collecting: a release raises the minimum first and forgets the segment then.
   MutexLock lock(shards_mutex_);
   if (const auto awaited = awaited_.find(leg.collection); awaited != awaited_.end()) {

@@ -157,6 +157,8 @@ struct SegmentMeta {
 
   // Its rows are part of the collection: neither a file of deletes nor one that ended.
   bool IsLiveRows() const { return kind == SegmentKind::kRows && state == SegmentState::kFlushed; }
+  // It ended, and no other segment has rows of it, or says that there were any: they had all been deleted.
+  bool LeftNothing() const { return kind == SegmentKind::kRows && state == SegmentState::kDropped && rows == 0; }
   const SegmentIndex* FindIndex(IndexId index) const;
 };
 

@@ -317,6 +317,7 @@ GrowingLeg ReadOperation::GrowingLegFor(const Route::Owner& owner) const {
   leg.route_version = route_.placement->version;
   leg.sealed = route_.sealed;
   leg.view = view_;
+  leg.pinned = pinned_;
   return leg;
 }
 

@@ -6,6 +6,14 @@
 #include "query/row_selection.h"
 
 namespace saker {
+
+Status RowsGone(Timestamp read_ts) {
+  return {ErrorCode::kParameterInvalid,
+          "the rows as of timestamp " + std::to_string(read_ts) +
+              " are gone: they are kept for an iterator while it asks for a page every 10 minutes and the server is not "
+              "restarted; start the iterator anew"};
+}
+
 namespace {
 
 // limit + offset, or all.

@@ -100,6 +100,8 @@ struct ReadView {
   Timestamp read_ts = 0;
   Timestamp expired_before = 0;   // TTL; 0: none
 };
+// The refusal of a read at a time whose rows have since been deleted and left out of all files.
+Status RowsGone(Timestamp read_ts);
 
 // One row found: where it is, so that its other fields can be fetched later, and what ranks it.
 struct Hit {

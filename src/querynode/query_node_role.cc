@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/parallel.h"
+#include "base/rules.h"
 
 namespace saker {
 namespace {
@@ -350,17 +351,6 @@ Status QueryNodeRole::FollowDeletes(const ShardKey& key, Follower& follower, Tim
 
 // ---- reads
 
-namespace {
-
-Status RowsGone(Timestamp read_ts) {
-  return {ErrorCode::kParameterInvalid,
-          "the rows as of timestamp " + std::to_string(read_ts) +
-              " are gone: they are kept for an iterator while it asks for a page every 10 minutes and the server is not "
-              "restarted; start the iterator anew"};
-}
-
-}  // namespace
-
 Result<std::vector<SegmentPtr>> QueryNodeRole::Readable(const SealedLeg& leg) {
   const CollectionPtr collection = deps_.catalog->GetCollection(leg.collection);
   std::vector<SegmentPtr> out;
@@ -373,7 +363,7 @@ Result<std::vector<SegmentPtr>> QueryNodeRole::Readable(const SealedLeg& leg) {
       if (it == loaded_.end()) {
         return Status(ErrorCode::kStaleRoute, "segment " + std::to_string(id.value) + " is not held here");
       }
-      if (leg.view.read_ts < it->second.segment->dropped_until()) return RowsGone(leg.view.read_ts);
+      if (leg.view.read_ts < it->second.segment->dropped_until() && RuleHolds(Rule::kKeptVersions)) return RowsGone(leg.view.read_ts);
       const PartitionId partition = it->second.segment->partition();
       if (!leg.partitions.empty()) {
         if (std::find(leg.partitions.begin(), leg.partitions.end(), partition) == leg.partitions.end()) continue;

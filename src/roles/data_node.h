@@ -4,6 +4,8 @@
 // Data calls are asynchronous: the callback may run on any thread, also before the call returns.
 #pragma once
 
+#include <chrono>
+
 #include "query/search.h"
 #include "roles/state.h"
 
@@ -47,6 +49,7 @@ struct GrowingLeg {
   int64_t route_version = 0;             // kStaleRoute if this node has released what that route says is growing
   std::vector<SegmentId> sealed;         // of the route, sorted: these are searched at querynodes, not here
   ReadView view;
+  bool pinned = false;                   // an iterator's later page: refused if rows that it may need are gone
 };
 
 struct FetchRequest {
@@ -76,6 +79,9 @@ struct GrowingSegmentInfo {
   int64_t size_bytes = 0;
   bool sealing = false;
 };
+
+// How long an iterator's rows are kept after its last page.
+inline constexpr std::chrono::minutes kPinLifetime{10};
 
 class DataNode {
  public:

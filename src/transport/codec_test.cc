@@ -62,7 +62,7 @@ TEST(Codec, HasEveryField) {
   EXPECT_ALL_FIELDS(ReadPointRequest, 6);
   EXPECT_ALL_FIELDS(ReadPoint, 1);
   EXPECT_ALL_FIELDS(ReadView, 2);
-  EXPECT_ALL_FIELDS(GrowingLeg, 6);
+  EXPECT_ALL_FIELDS(GrowingLeg, 7);
   EXPECT_ALL_FIELDS(SealedLeg, 5);
   EXPECT_ALL_FIELDS(FetchRequest, 4);
   EXPECT_ALL_FIELDS(DeleteStreamRequest, 4);

@@ -108,7 +108,7 @@ void Fields(Codec& codec, T& v) {
 }
 template <typename Codec, Is<GrowingLeg> T>
 void Fields(Codec& codec, T& l) {
-  codec(l.collection), codec(l.channels), codec(l.partitions), codec(l.route_version), codec(l.sealed), codec(l.view);
+  codec(l.collection), codec(l.channels), codec(l.partitions), codec(l.route_version), codec(l.sealed), codec(l.view), codec(l.pinned);
 }
 template <typename Codec, Is<SealedLeg> T>
 void Fields(Codec& codec, T& l) {

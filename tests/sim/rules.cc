@@ -15,6 +15,7 @@ const std::map<std::string, Rule>& Names() {
       {"growing_copy", Rule::kGrowingCopy},
       {"void_after_fence", Rule::kVoidAfterFence},
       {"unknown_append", Rule::kUnknownAppend},
+      {"kept_versions", Rule::kKeptVersions},
       {"deletes_hold_log", Rule::kDeletesHoldLog},
       {"batch_once", Rule::kBatchOnce},
       {"flush_epoch", Rule::kFlushEpoch},

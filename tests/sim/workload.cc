@@ -126,12 +126,17 @@ bool Workload::Delete(Process& proxy, const std::vector<int64_t>& keys, int64_t 
   return reply && reply->ok();
 }
 
-std::optional<std::map<int64_t, int64_t>> Workload::Query(Process& proxy, int64_t timeout_us, Status* why, const std::string& collection) {
+std::optional<std::map<int64_t, int64_t>> Workload::Query(Process& proxy, int64_t timeout_us, Status* why, const std::string& collection,
+                                                          Iterator* iterator) {
   QueryCall call;
   call.collection = collection;
   call.output_fields = {"key", "value"};
   call.filter = "key >= 0";
   call.consistency = {false, ConsistencyLevel::kStrong, 0};
+  if (iterator != nullptr) {
+    call.pinned = true;
+    if (iterator->read_ts != 0) call.consistency = {true, ConsistencyLevel::kBounded, iterator->read_ts};
+  }
   Proxy* const at = proxy.proxy;
   if (at == nullptr) return {};
   auto reply = CallOf<Result<QueryReply>>(proxy, timeout_us + kSecond, [=](const std::function<void(Result<QueryReply>)>& done) {
@@ -143,6 +148,7 @@ std::optional<std::map<int64_t, int64_t>> Workload::Query(Process& proxy, int64_
   }
   std::map<int64_t, int64_t> rows;
   const QueryReply& got = **reply;
+  if (iterator != nullptr) iterator->read_ts = got.read_ts;
   const Column* keys = nullptr;
   const Column* values = nullptr;
   for (const Column& column : got.columns) {
@@ -212,6 +218,7 @@ void Workload::Run(int64_t until_us) {
   std::vector<std::function<void()>> clients;
   for (int i = 0; i < kWriters; ++i) clients.emplace_back([=, this] { WriteRows(until_us); });
   clients.emplace_back([=, this] { ReadRows(until_us); });
+  clients.emplace_back([=, this] { IterateRows(until_us); });
   clients.emplace_back([=, this] { ChangeCatalog(until_us); });
   clients.emplace_back([=, this] { InsertWithoutIds(until_us); });
   clients.emplace_back([=, this] { FlushNowAndThen(until_us); });
@@ -270,6 +277,39 @@ void Workload::ReadRows(int64_t until_us) {
     Trace(fmt::format("client: read by {}: {}", proxy->name, rows ? fmt::format("{} rows", rows->size()) : "no answer"));
     if (!rows) continue;
     if (std::string wrong = history_.Read(began_us, *rows); !wrong.empty()) Violated(wrong);
+  }
+}
+
+// Every page sees what the first one saw, or is refused: whatever was deleted, flushed, compacted or taken over since.
+void Workload::IterateRows(int64_t until_us) {
+  Iterator iterator;
+  std::map<int64_t, int64_t> first;
+  while (NowUs() < until_us && violation_.empty()) {
+    SleepUs(Between(100, 2'000) * kMs);
+    Process* proxy = AnyProxy();
+    if (proxy == nullptr) continue;
+    const bool later = iterator.read_ts != 0;
+    Status why;
+    const auto page = Query(*proxy, Between(500, 4'000) * kMs, &why, kRows, &iterator);
+    Trace(fmt::format("client: {} page at {} by {}: {}", later ? "later" : "first", iterator.read_ts, proxy->name,
+                      page ? fmt::format("{} rows", page->size()) : why.ToString()));
+    if (!page) {
+      if (why.code() == ErrorCode::kParameterInvalid) iterator = {};
+      continue;
+    }
+    if (!later) {
+      first = *page;
+    } else if (*page != first) {
+      std::string what;
+      for (const auto& [key, value] : first) {
+        if (const auto it = page->find(key); it == page->end() || it->second != value) what += fmt::format(" lacks {}={}", key, value);
+      }
+      for (const auto& [key, value] : *page) {
+        if (const auto it = first.find(key); it == first.end() || it->second != value) what += fmt::format(" has {}={}", key, value);
+      }
+      Violated(fmt::format("a later page of an iterator at {} differs from its first:{}", iterator.read_ts, what));
+    }
+    if (Chance(0.1)) iterator = {};
   }
 }
 

@@ -28,8 +28,12 @@ class Workload {
   const History& history() const { return history_; }
 
  private:
+  struct Iterator {
+    Timestamp read_ts = 0;  // of the first page; 0: there is none yet
+  };
   void WriteRows(int64_t until_us);
   void ReadRows(int64_t until_us);
+  void IterateRows(int64_t until_us);
   void ChangeCatalog(int64_t until_us);
   void ChangeCollection(const std::string& name);
   void ChangePartition(const std::string& name);
@@ -40,7 +44,8 @@ class Workload {
   bool Upsert(Process& proxy, const std::string& collection, const std::string& partition, const std::map<int64_t, int64_t>& rows,
               int64_t timeout_us);
   bool Delete(Process& proxy, const std::vector<int64_t>& keys, int64_t timeout_us);
-  std::optional<std::map<int64_t, int64_t>> Query(Process& proxy, int64_t timeout_us, Status* why, const std::string& collection = "rows");
+  std::optional<std::map<int64_t, int64_t>> Query(Process& proxy, int64_t timeout_us, Status* why, const std::string& collection = "rows",
+                                                   Iterator* iterator = nullptr);
   std::optional<int64_t> Count(Process& proxy, int64_t timeout_us, const std::string& collection = "rows", const std::string& filter = "");
   bool MakeReadable(const std::string& collection, int replicas, int64_t until_us);
   Status Ddl(Process& proxy, int64_t timeout_us, std::function<Status(Proxy*, const CallContext&)> call);
