@@ -133,7 +133,7 @@ void DataNodeRole::TakeOver(const ChannelAssignment& assignment) {
     const Timestamp now = clock_.Next();
     const Timestamp raised = std::max(ceiling, CeilingFor(now));
     channel.ceiling = ceiling;
-    channel.ceiling_at = *fence;
+    channel.summed_up = channel.checkpoint.load();
     const int64_t begun_us = MonotonicUs();
     std::vector<LogAppend> record;
     record.push_back({assignment.channel, assignment.epoch, Encode(CeilingRecord{raised})});
@@ -243,6 +243,7 @@ Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Tim
     // Also the seal: a delete stamped before it would be taken for one that is in the segment's files.
     seen = std::max({seen, segment->max_ts, segment->deletes_until});
   }
+  RefuseEarlierVersions(channel);
   ASSIGN_OR_RETURN(LogOffset at, deps_.log->Begin(channel));
   while (at <= fence) {
     ASSIGN_OR_RETURN(const auto records, deps_.log->Read(channel, at, kReplayReadBytes));
@@ -267,12 +268,27 @@ Status DataNodeRole::Replay(ChannelId channel, Epoch epoch, LogOffset fence, Tim
       } else {
         ASSIGN_OR_RETURN(const CeilingRecord ceiling, DecodeCeiling(record.payload));
         if (RuleHolds(Rule::kCeilings)) seen = std::max(seen, ceiling.ceiling);
+        MutexLock lock(append_mutex_);
+        for (const LoggedBatch& batch : ceiling.batches) Remember({batch.id, channel, batch.shard}, batch.ts);
       }
     }
     at = records.back().offset + 1;
   }
   (void)epoch;
   return {};
+}
+
+// What earlier owners refused: the log may have been cut behind what told them to. They were told after the change was made,
+// so this node's view has it.
+void DataNodeRole::RefuseEarlierVersions(ChannelId channel) {
+  if (!RuleHolds(Rule::kVersions)) return;
+  for (const CollectionPtr& collection : deps_.catalog->Collections("")) {
+    const auto& shards = collection->shards;
+    if (std::find(shards.begin(), shards.end(), channel) == shards.end()) continue;
+    MutexLock lock(append_mutex_);
+    auto& min = min_version_[collection->id];
+    min = std::max(min, collection->version);
+  }
 }
 
 Status DataNodeRole::ReplayWrite(ChannelId channel, const LogRecord& log_record, const std::set<SegmentId>& committed,

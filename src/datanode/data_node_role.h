@@ -73,7 +73,7 @@ class DataNodeRole : public DataNode {
     std::atomic<LogOffset> told{0};       // … and what datacoord was told of it
     std::atomic<int64_t> unflushed_bytes{0};
     std::atomic<Timestamp> ceiling{0};    // logged: reads here happen at or below, a successor stamps above
-    std::atomic<LogOffset> ceiling_at{0}; // the last record that says so
+    std::atomic<LogOffset> summed_up{0};  // a later record has what a successor must know of the log before here
     std::atomic<Epoch> lost{0};           // no epoch up to here will do: datacoord is to give a higher one
     std::atomic<Epoch> damaged{0};        // its log could not be read at this epoch: a higher one would not help
     std::atomic<int64_t> proved_us{0};    // when an append that succeeded was begun: the channel was ours then
@@ -140,6 +140,7 @@ class DataNodeRole : public DataNode {
   Status Replay(ChannelId channel, Epoch epoch, LogOffset fence, Timestamp& seen);
   Status ReplayWrite(ChannelId channel, const LogRecord& record, const std::set<SegmentId>& committed, Timestamp& seen);
   Timestamp CommittedDeletesUntil(const ShardKey& key) const;
+  void RefuseEarlierVersions(ChannelId channel);
   void AwaitUnserved(ChannelId channel);
   void RefuseEarlierRoutes(ChannelId channel);
   bool IsRead(SegmentId segment, const Placement* placement, const Shard* shard) const;
@@ -167,7 +168,7 @@ class DataNodeRole : public DataNode {
   void ForgetAwaited();
   void ForgetDropped();
   void MoveCheckpoints();
-  void LogCeiling(ChannelId channel);
+  void SumUp(ChannelId channel);
   bool ReportCheckpoints();             // true: some are to be told again
 
   std::shared_ptr<Shard> FindShard(const ShardKey& key) const;

@@ -1070,6 +1070,35 @@ TEST_F(DataNodeTest, TheCeilingOutlivesTheLogThatWasCut) {
   EXPECT_GT(ReadPointNow(0), ceiling);
 }
 
+// So must the batches in it: who got no answer asks the next owner.
+TEST_F(DataNodeTest, BatchesOutliveTheLogThatWasCut) {
+  log().shared = true;
+  const Write once{.inserts = {RowWith(1000, "once")}, .batch_id = 7'000'000};
+  const Timestamp first = MustDo(once);
+  const LogOffset end = *log().End(0);
+  for (int round = 0; round < 2; ++round) {
+    Texts rows;
+    for (int64_t key = 0; key < 100; ++key) rows[key + 100 * round] = std::string(60'000, 'x');
+    Insert(rows);
+    Flush();
+    ASSERT_TRUE(Eventually([&] { return *log().Begin(0) > end + round; }));
+    Restart();
+    log().shared = true;
+    EXPECT_EQ(MustDo(once), first) << "after takeover " << round + 1;
+  }
+  EXPECT_EQ(Everything().size(), 201u);
+}
+
+// The log may have been cut behind what told an earlier owner so.
+TEST_F(DataNodeTest, ANewOwnerRefusesVersionsOlderThanWhatItFound) {
+  collection_.version = 2;
+  stores().Put(collection_);
+  EXPECT_TRUE(Do({.inserts = {RowWith(1, "a")}, .version = 1}).ok()) << "nobody told the owner";
+  Restart();
+  EXPECT_EQ(Do({.inserts = {RowWith(2, "b")}, .version = 1}).status().code(), ErrorCode::kStaleRoute);
+  EXPECT_TRUE(Do({.inserts = {RowWith(3, "c")}, .version = 2}).ok());
+}
+
 TEST_F(DataNodeTest, AFullDiskDoesNotKeepFromReading) {
   Insert({{1, "a"}});
   const Timestamp far = ReadPointNow(0) + MakeTimestamp(3'600'000);

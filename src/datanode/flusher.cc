@@ -11,6 +11,9 @@ namespace saker {
 namespace {
 
 constexpr auto kRetryFlush = std::chrono::milliseconds(1000);
+// Who waits longer for an answer, or is one of more, may write twice if the channel changes hands in between.
+constexpr std::chrono::milliseconds kAskedAgainWithin = std::chrono::minutes(10);
+constexpr size_t kBatchesSummedUp = 20'000;
 
 // Unique for every attempt: an object is written once, and garbage collection sees by the epoch of which channel who made
 // it (coord/garbage.cc).
@@ -275,15 +278,16 @@ void DataNodeRole::MoveCheckpoints() {
   });
   for (const auto& [id, unneeded] : first) {
     Channel& channel = At(id);
-    // The next owner, whose clock may be behind ours, must find the ceiling: where it would be cut off it goes through the
-    // log once more. An exclusive log's next owner has the same clock, and a record kept would keep a whole file.
-    const bool keep_ceiling = !deps_.log->exclusive() && RuleHolds(Rule::kCeilings);
-    const LogOffset checkpoint = keep_ceiling ? std::min<LogOffset>(unneeded, channel.ceiling_at) : unneeded;
+    // The next owner, whose clock may be behind ours, must find the ceiling, and the batches that may be asked for again:
+    // before the log is cut they go through it once more. An exclusive log's next owner is the next process, with the same
+    // clock, and whoever asked ended with this one.
+    const bool sums_up = !deps_.log->exclusive() && RuleHolds(Rule::kCeilings);
+    const LogOffset checkpoint = sums_up ? std::min<LogOffset>(unneeded, channel.summed_up) : unneeded;
     // Worth a sync only if it frees something.
     const bool idle = deps_.log->size_bytes() < settings_.log_keep_bytes;
     if (unneeded <= channel.checkpoint || idle) continue;
     if (unneeded > checkpoint + 1) {
-      LogCeiling(id);
+      SumUp(id);
       continue;
     }
     if (checkpoint <= channel.checkpoint) continue;
@@ -296,15 +300,31 @@ void DataNodeRole::MoveCheckpoints() {
   }
 }
 
-void DataNodeRole::LogCeiling(ChannelId channel) {
-  MutexLock lock(append_mutex_);
-  const Timestamp ceiling = At(channel).ceiling;
-  std::vector<LogAppend> record;
-  record.push_back({channel, At(channel).epoch, Encode(CeilingRecord{ceiling}), /*essential=*/true});
-  Append(std::move(record), [this, channel, ceiling](const Result<std::vector<LogOffset>>& offsets) {
-    if (!offsets.ok()) return AppendFailed({channel}, offsets.status());
-    CeilingLogged(channel, ceiling, offsets->front());
-    loop_->Poke();
+// On the strand, where no batch is between being applied and being remembered.
+void DataNodeRole::SumUp(ChannelId id) {
+  apply_.Post([this, id] {
+    const Gate::Hold hold(gate_);
+    if (!hold) return;
+    const Channel& channel = At(id);
+    const Epoch epoch = channel.epoch;
+    if (!channel.serving) return;
+    const LogOffset until = channel.applied;
+    CeilingRecord summary{channel.ceiling};
+    MutexLock lock(append_mutex_);
+    const int64_t since_ms = UnixMs(clock_.Now()) - kAskedAgainWithin.count();
+    for (auto part = answered_order_.rbegin(); part != answered_order_.rend() && summary.batches.size() < kBatchesSummedUp; ++part) {
+      const Timestamp ts = answered_[*part];
+      if (part->channel == id && UnixMs(ts) >= since_ms) summary.batches.push_back({part->batch, part->shard, ts});
+    }
+    std::reverse(summary.batches.begin(), summary.batches.end());
+    std::vector<LogAppend> record;
+    record.push_back({id, epoch, Encode(summary), /*essential=*/true});
+    Append(std::move(record), [this, id, until, ceiling = summary.ceiling, epoch](const Result<std::vector<LogOffset>>& offsets) {
+      if (!offsets.ok()) return AppendFailed({id}, offsets.status());
+      CeilingLogged(id, ceiling, offsets->front());
+      if (At(id).epoch == epoch) At(id).summed_up = until;
+      loop_->Poke();
+    });
   });
 }
 

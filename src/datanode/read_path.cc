@@ -70,7 +70,6 @@ void DataNodeRole::CeilingLogged(ChannelId id, Timestamp ceiling, LogOffset at) 
   channel.applied = at + 1;
   if (ceiling < channel.ceiling) return;
   channel.ceiling = ceiling;
-  channel.ceiling_at = at;
 }
 
 // Logs a ceiling at or above `to`; the records prove the ownership as well.

@@ -57,6 +57,13 @@ std::string Encode(const CeilingRecord& record) {
   ByteWriter out(bytes);
   out.Put(RecordKind::kCeiling);
   out.Put(record.ceiling);
+  if (record.batches.empty()) return bytes;
+  out.Put(static_cast<uint32_t>(record.batches.size()));
+  for (const LoggedBatch& batch : record.batches) {
+    out.Put(batch.id);
+    out.Put(batch.shard);
+    out.Put(batch.ts);
+  }
   return bytes;
 }
 
@@ -116,6 +123,13 @@ Result<CeilingRecord> DecodeCeiling(std::string_view payload) {
   ByteReader in(payload);
   in.Get<RecordKind>();
   CeilingRecord record{in.Get<Timestamp>()};
+  const auto batches = in.ok() && in.remaining() > 0 ? in.Get<uint32_t>() : 0;
+  for (uint32_t i = 0; i < batches && in.ok(); ++i) {
+    LoggedBatch& batch = record.batches.emplace_back();
+    batch.id = in.Get<uint64_t>();
+    batch.shard = in.Get<int32_t>();
+    batch.ts = in.Get<Timestamp>();
+  }
   if (!in.ok()) return Damaged("ceiling");
   return record;
 }

@@ -37,9 +37,19 @@ struct BarrierRecord {
   std::vector<PartitionId> dropped_partitions;
 };
 
+// What a batch had for one shard: logged, and stamped then.
+struct LoggedBatch {
+  uint64_t id = 0;
+  int32_t shard = 0;
+  Timestamp ts = 0;
+  bool operator==(const LoggedBatch&) const = default;
+};
+
 // Reads were, or may have been, served at timestamps up to here. Also the payload of a fence.
 struct CeilingRecord {
   Timestamp ceiling = 0;
+  // Before the log is cut: batches whose records may be cut off, and which may be asked for again.
+  std::vector<LoggedBatch> batches = {};
 };
 
 // A write is encoded before its timestamp and segments are known, so that the copying happens outside the lock that

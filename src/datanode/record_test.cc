@@ -74,6 +74,9 @@ TEST(Record, BarriersAndCeilingsSurviveTheirCodec) {
   EXPECT_TRUE(barrier->dropped);
   EXPECT_EQ(barrier->dropped_partitions, std::vector<PartitionId>{PartitionId(8)});
   EXPECT_EQ(DecodeCeiling(Encode(CeilingRecord{99}))->ceiling, 99u);
+  const CeilingRecord summary{99, {{1, 2, 3}, {4, 5, 6}}};
+  EXPECT_EQ(DecodeCeiling(Encode(summary))->batches, summary.batches);
+  for (size_t cut = 10; cut < Encode(summary).size(); ++cut) EXPECT_FALSE(DecodeCeiling(Encode(summary).substr(0, cut)).ok()) << cut;
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 namespace saker {
 namespace {
 
-constexpr size_t kAnsweredBatches = 20'000;  // how many answers are remembered for retries
+constexpr size_t kAnsweredBatches = 100'000;  // how many answers are remembered for retries
 
 Status ChannelAway(ChannelId channel) {
   return {ErrorCode::kChannelNotAvailable,

@@ -378,6 +378,8 @@ void Workload::InsertWithoutIds(int64_t until_us) {
     const auto reply = CallOf<Result<MutationReply>>(*proxy, 4 * kSecond, [=](const std::function<void(Result<MutationReply>)>& done) {
       at->Insert(ContextFor(3 * kSecond), CallWith(kNumbered, "", {{0, 1}, {1, 1}, {2, 1}}, false), done);
     });
+    Trace(fmt::format("client: insert without ids by {}: {}", proxy->name,
+                      !reply ? "no answer" : !reply->ok() ? reply->status().ToString() : fmt::format("{}", fmt::join((*reply)->keys.ints, " "))));
     if (!reply || !reply->ok()) continue;
     for (const int64_t id : (*reply)->keys.ints) {
       if (!given_ids_.insert(id).second) Violated(fmt::format("the id {} was given twice", id));
@@ -400,6 +402,16 @@ void Workload::FlushNowAndThen(int64_t until_us) {
 
 // ---- afterwards
 
+// Which of the rows a count finds several times, or not at all.
+std::string Workload::NotOnce(Process& proxy, const std::string& collection, const std::map<int64_t, int64_t>& rows) {
+  std::string which;
+  for (const auto& [key, value] : rows) {
+    const auto times = Count(proxy, 3 * kSecond, collection, fmt::format("key == {}", key));
+    if (times && *times != 1) which += fmt::format(" {} ({} times)", key, *times);
+  }
+  return which;
+}
+
 void Workload::CheckRows(int64_t until_us) {
   for (Process* proxy : cluster_->With("proxy")) {
     Status why(ErrorCode::kServiceNotReady, "the process isn't ready");
@@ -418,12 +430,8 @@ void Workload::CheckRows(int64_t until_us) {
     const auto count = Count(*proxy, 3 * kSecond);
     const auto again = Query(*proxy, 3 * kSecond, &why);
     if (count && again == rows && *count != static_cast<int64_t>(rows->size())) {
-      std::string which;
-      for (const auto& [key, value] : *rows) {
-        const auto times = Count(*proxy, 3 * kSecond, kRows, fmt::format("key == {}", key));
-        if (times && *times != 1) which += fmt::format(" {} ({} times)", key, *times);
-      }
-      return Violated(fmt::format("{} rows are there, but count(*) says {}: not once are there:{}", rows->size(), *count, which));
+      return Violated(fmt::format("{} rows are there, but count(*) says {}: not once are there:{}", rows->size(), *count,
+                                  NotOnce(*proxy, kRows, *rows)));
     }
     const int64_t key = next_key_++;
     const bool written = Until(until_us, [&] {
@@ -450,7 +458,9 @@ void Workload::CheckNumbered(int64_t until_us) {
   if (!violation_.empty()) return;
   if (!rows || !count) return Violated("the numbered rows can't be read long after all faults stopped: " + why.ToString());
   if (*count != static_cast<int64_t>(rows->size())) {
-    return Violated(fmt::format("{} numbered rows are counted where {} are read", *count, rows->size()));
+    Process* proxy = AnyProxy();
+    return Violated(fmt::format("{} numbered rows are counted where {} are read: not once are there:{}", *count, rows->size(),
+                                proxy == nullptr ? "" : NotOnce(*proxy, kNumbered, *rows)));
   }
   for (const int64_t id : given_ids_) {
     if (!rows->contains(id)) return Violated(fmt::format("row {} was acknowledged and is not there", id));

@@ -47,6 +47,7 @@ class Workload {
   std::optional<std::map<int64_t, int64_t>> Query(Process& proxy, int64_t timeout_us, Status* why, const std::string& collection = "rows",
                                                    Iterator* iterator = nullptr);
   std::optional<int64_t> Count(Process& proxy, int64_t timeout_us, const std::string& collection = "rows", const std::string& filter = "");
+  std::string NotOnce(Process& proxy, const std::string& collection, const std::map<int64_t, int64_t>& rows);
   bool MakeReadable(const std::string& collection, int replicas, int64_t until_us);
   Status Ddl(Process& proxy, int64_t timeout_us, std::function<Status(Proxy*, const CallContext&)> call);
   bool Until(int64_t until_us, const std::function<bool()>& attempt) const;
