@@ -209,7 +209,6 @@ Result<std::string> ClusterOf(ObjectStore* objects) {
 
 Result<Recovered> Recover(MetaStore* store, ObjectStore* objects) {
   Recovered recovered;
-  if (!RuleHolds(Rule::kRecoverLost)) return recovered;
   // Segments first: while the catalog is behind, nobody takes the store for whole.
   ASSIGN_OR_RETURN(const int64_t segments, RecoverFamily(store, objects, kSegmentKeys, recovered.segments));
   ASSIGN_OR_RETURN(const int64_t catalog, RecoverFamily(store, objects, kCatalogKeys, recovered.catalog));
@@ -218,7 +217,6 @@ Result<Recovered> Recover(MetaStore* store, ObjectStore* objects) {
 }
 
 Status CheckUpToCopies(MetaStore* store, ObjectStore* objects) {
-  if (!RuleHolds(Rule::kRecoverLost)) return {};
   ASSIGN_OR_RETURN(const std::string cluster, ClusterOf(objects));
   const auto known = store->Get(std::string(kClusterIdKey));
   if (!known.ok() && known.status().code() != ErrorCode::kIoKeyNotFound) return known.status();
@@ -252,7 +250,7 @@ Result<int64_t> FillGeneration(const std::function<MetaStore*(int64_t generation
   const int64_t highest_id = std::max(HighestId(segments.keys), HighestId(catalog.keys));
   ASSIGN_OR_RETURN(const Allotment mine, Allot(objects, above, highest_id));
   MetaStore* const store = under(mine.generation);
-  if (mine.first_id > 0) {
+  if (mine.first_id > 0 && RuleHolds(Rule::kRecoverLost)) {
     RETURN_IF_ERROR(Fence(objects, kSegmentKeys, mine.generation, segments));
     RETURN_IF_ERROR(Fence(objects, kCatalogKeys, mine.generation, catalog));
     RETURN_IF_ERROR(RaiseIds(store, mine.first_id));

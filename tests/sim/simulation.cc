@@ -36,11 +36,15 @@ class Faults {
     auto& processes = cluster_->processes();
     return processes[Draw() % processes.size()].get();
   }
+  Process* AnyWith(const char* role) {
+    const auto processes = cluster_->With(role);
+    return processes[Draw() % processes.size()];
+  }
   Host* here() const { return CurrentHost(); }
   void Later(int64_t us, std::function<void()> body) { SpawnAt(NowUs() + us, here(), std::move(body)); }
 
   void One() {
-    switch (Draw() % 14) {
+    switch (Draw() % 17) {
       case 0: case 1: case 2: return Crash();
       case 3: return GracefulStop();
       case 4: case 5: return PauseOne();
@@ -51,6 +55,9 @@ class Faults {
       case 11: return ServerTrouble();
       case 12: return Slow();
       case 13: return SmallTroubles();
+      case 14: return CutOffAnOwner();
+      case 15: return CutOffFromMetadata();
+      case 16: return PauseACoordinator();
     }
   }
 
@@ -75,6 +82,17 @@ class Faults {
     Trace("pauses " + host->name);
     Pause(host);
     Later(AWhile(), [host] {
+      Trace("resumes " + host->name);
+      Resume(host);
+    });
+  }
+  // For longer than a lease: another one leads meanwhile, and this one goes on where it was.
+  void PauseACoordinator() {
+    Host* host = AnyWith("rootcoord")->host;
+    if (host->dead || host->paused) return;
+    Trace("pauses " + host->name + " for long");
+    Pause(host);
+    Later(Between(2'500, 7'000) * kMs, [host] {
       Trace("resumes " + host->name);
       Resume(host);
     });
@@ -113,6 +131,42 @@ class Faults {
     Later(AWhile(), [=, this] {
       Trace("mends " + process->name);
       for (int m = 0; m < kMachines; ++m) SetCut(process->machine, m, false), SetCut(m, process->machine, false);
+    });
+  }
+  // From all processes but one proxy, which hears as little of its channels' next owner: the log alone can tell, or it can't
+  // be asked either.
+  void CutOffAnOwner() {
+    const Process* owner = AnyWith("datanode");
+    const Process* proxy = AnyWith("proxy");
+    Trace("cuts off " + owner->name + " with " + proxy->name);
+    const bool from_log = Chance(0.7);
+    const auto cut = [=, this](bool is_cut) {
+      const auto both_ways = [&](int from, int to) { SetCut(from, to, is_cut), SetCut(to, from, is_cut); };
+      for (const auto& process : cluster_->processes()) {
+        if (process->machine != proxy->machine) both_ways(owner->machine, process->machine);
+        if (process->Is("rootcoord")) both_ways(proxy->machine, process->machine);
+      }
+      for (const Process* process : {owner, proxy}) both_ways(process->machine, kEtcd);
+      if (from_log) both_ways(owner->machine, kKafka);
+    };
+    cut(true);
+    Later(Between(1, 8) * kSecond, [=, name = owner->name] {
+      Trace("mends " + name);
+      cut(false);
+    });
+  }
+  // A proxy and an owner that still talk, and learn of no change but by being told.
+  void CutOffFromMetadata() {
+    const Process* owner = AnyWith("datanode");
+    const Process* proxy = AnyWith("proxy");
+    Trace("cuts off " + owner->name + " and " + proxy->name + " from the metadata");
+    const auto cut = [=, this](bool is_cut) {
+      for (const int machine : {owner->machine, proxy->machine}) SetCut(machine, kEtcd, is_cut), SetCut(kEtcd, machine, is_cut);
+    };
+    cut(true);
+    Later(Between(1, 6) * kSecond, [=, name = owner->name] {
+      Trace("mends " + name);
+      cut(false);
     });
   }
   void ServerTrouble() {

@@ -345,10 +345,15 @@ void Workload::ChangeCollection(const std::string& name) {
   if (!gone.ok()) return;
   unknown_collections_.erase(name);
   collections_[name] = false;
-  proxy = AnyProxy();
-  if (proxy != nullptr && Upsert(*proxy, name, "", {{1, 1}, {2, 1}, {3, 1}}, kSecond)) {
-    Violated("a write into collection " + name + " was acknowledged after its drop");
+  if (AnyProxyWrites(name, "")) Violated("a write into collection " + name + " was acknowledged after its drop");
+}
+
+bool Workload::AnyProxyWrites(const std::string& collection, const std::string& partition) {
+  bool any = false;
+  for (Process* proxy : cluster_->With("proxy")) {
+    any = any || (proxy->ready && Upsert(*proxy, collection, partition, {{1, 1}, {2, 1}, {3, 1}}, kSecond));
   }
+  return any;
 }
 
 void Workload::ChangePartition(const std::string& name) {
@@ -363,10 +368,7 @@ void Workload::ChangePartition(const std::string& name) {
   const Status gone = Ddl(*proxy, 4 * kSecond, [=](Proxy* p, const CallContext& context) { return p->DropPartition(context, kParts, name); });
   Trace("client: drop partition " + name + " by " + proxy->name + ": " + gone.ToString());
   if (!gone.ok()) return;
-  proxy = AnyProxy();
-  if (proxy != nullptr && Upsert(*proxy, kParts, name, {{1, 1}, {2, 1}, {3, 1}}, kSecond)) {
-    Violated("a write into partition " + name + " was acknowledged after its drop");
-  }
+  if (AnyProxyWrites(kParts, name)) Violated("a write into partition " + name + " was acknowledged after its drop");
 }
 
 void Workload::InsertWithoutIds(int64_t until_us) {

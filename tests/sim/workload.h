@@ -43,6 +43,7 @@ class Workload {
   Process* AnyProxy() const;
   bool Upsert(Process& proxy, const std::string& collection, const std::string& partition, const std::map<int64_t, int64_t>& rows,
               int64_t timeout_us);
+  bool AnyProxyWrites(const std::string& collection, const std::string& partition);
   bool Delete(Process& proxy, const std::vector<int64_t>& keys, int64_t timeout_us);
   std::optional<std::map<int64_t, int64_t>> Query(Process& proxy, int64_t timeout_us, Status* why, const std::string& collection = "rows",
                                                    Iterator* iterator = nullptr);
