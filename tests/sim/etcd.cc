@@ -2,9 +2,13 @@
 // process, with the errors that meta/etcd_store.h promises.
 #include <algorithm>
 #include <deque>
+#include <map>
+#include <set>
+#include <string_view>
 
 #include "meta/etcd_admin.h"
 #include "meta/etcd_store.h"
+#include "meta/keys.h"
 #include "meta/stage.h"
 #include "meta/transaction.h"
 #include "sim/world.h"
@@ -20,6 +24,14 @@ struct Lease {
   int64_t ends_us = 0;
 };
 
+// Who may write the keys that begin so: the leaders of these roles.
+const std::vector<std::pair<std::string_view, std::vector<std::string_view>>> kWrittenByLeaders{
+    {kChannelPrefix, {"datacoord"}},
+    {kPlacementPrefix, {"querycoord"}},
+    {kTaskPrefix, {"datacoord", "indexcoord"}},
+    {kSegmentPrefix, {"datacoord", "indexcoord"}},
+    {kCatalogPrefix, {"rootcoord", "datacoord", "querycoord", "indexcoord"}}};
+
 struct Server {
   int64_t identity = 1;  // another one after its data was lost
   KeyIndex keys;
@@ -29,6 +41,32 @@ struct Server {
   Revision revision = 1;
   Revision compacted = 0;
   std::deque<CommittedRevision> history;
+  std::map<std::string, const Host*> led_by;  // leader keys, generation included: who wrote them last
+  std::set<std::string> led;                  // generations that had a leader: one that is being filled has none
+
+  bool Leads(const Host* host, const std::string& generation, std::string_view role) const {
+    const std::string key = generation + LeaderKey(role);
+    const auto it = led_by.find(key);
+    return it != led_by.end() && it->second == host && keys.contains(key);
+  }
+  // What a coordinator decides may only be written by one that leads at this moment.
+  void CheckLeads(const Host* by, const std::vector<MetaOp>& ops) {
+    for (const MetaOp& op : ops) {
+      const size_t slash = op.key.find('/');
+      const std::string generation = op.key.substr(0, slash + 1);
+      const std::string_view key = std::string_view(op.key).substr(slash + 1);
+      if (key.starts_with(kLeaderPrefix)) {
+        led_by[op.key] = by;
+        led.insert(generation);
+      }
+      if (!led.contains(generation)) continue;
+      for (const auto& [prefix, roles] : kWrittenByLeaders) {
+        if (!key.starts_with(prefix)) continue;
+        const bool may = std::any_of(roles.begin(), roles.end(), [&, &of = generation](auto role) { return Leads(by, of, role); });
+        if (!may) Violation(by->name + " wrote " + op.key + ", which no role allows that it leads");
+      }
+    }
+  }
 
   void Take(Stage&& stage) {
     const Revision to = stage.revision();
@@ -107,11 +145,13 @@ class Client final : public MetaStore {
   Result<Revision> Commit(const std::vector<Compare>& compares, const std::vector<MetaOp>& ops) override {
     RETURN_IF_ERROR(CheckTransaction(compares, ops));
     auto out = std::make_shared<Result<Revision>>(Revision{0});
-    RETURN_IF_ERROR(Call([=] {
+    RETURN_IF_ERROR(Call([=, by = CurrentHost()] {
       Server& server = TheServer();
       Stage stage(server.keys, server.held, server.revision);
       *out = stage.Add(compares, ops);
-      if (out->ok()) server.Take(std::move(stage));
+      if (!out->ok()) return;
+      server.CheckLeads(by, ops);
+      server.Take(std::move(stage));
     }, /*changes=*/true));
     return *out;
   }

@@ -68,7 +68,7 @@ RowsCall CallWith(const std::string& collection, const std::string& partition, c
 }  // namespace
 
 void Workload::Violated(const std::string& what) {
-  if (!violation_.empty()) return;
+  if (!violation().empty()) return;
   Trace("VIOLATION " + what);
   violation_ = what;
 }
@@ -82,7 +82,7 @@ Process* Workload::AnyProxy() const {
 }
 
 bool Workload::Until(int64_t until_us, const std::function<bool()>& attempt) const {
-  while (NowUs() < until_us && violation_.empty()) {
+  while (NowUs() < until_us && violation().empty()) {
     if (attempt()) return true;
     SleepUs(200 * kMs);
   }
@@ -236,7 +236,7 @@ void Workload::Run(int64_t until_us) {
 // Keys of its own, a few at a time: an operation of unknown fate retires its keys.
 void Workload::WriteRows(int64_t until_us) {
   std::vector<int64_t> keys;
-  while (NowUs() < until_us && violation_.empty()) {
+  while (NowUs() < until_us && violation().empty()) {
     SleepUs(Between(10, 200) * kMs);
     Process* proxy = AnyProxy();
     if (proxy == nullptr) continue;
@@ -268,7 +268,7 @@ void Workload::WriteRows(int64_t until_us) {
 }
 
 void Workload::ReadRows(int64_t until_us) {
-  while (NowUs() < until_us && violation_.empty()) {
+  while (NowUs() < until_us && violation().empty()) {
     SleepUs(Between(20, 300) * kMs);
     Process* proxy = AnyProxy();
     if (proxy == nullptr) continue;
@@ -284,7 +284,7 @@ void Workload::ReadRows(int64_t until_us) {
 void Workload::IterateRows(int64_t until_us) {
   Iterator iterator;
   std::map<int64_t, int64_t> first;
-  while (NowUs() < until_us && violation_.empty()) {
+  while (NowUs() < until_us && violation().empty()) {
     SleepUs(Between(100, 2'000) * kMs);
     Process* proxy = AnyProxy();
     if (proxy == nullptr) continue;
@@ -316,7 +316,7 @@ void Workload::IterateRows(int64_t until_us) {
 // Collections and partitions. A name whose fate is unknown isn't used again. What was dropped takes no rows any more,
 // whatever a proxy has yet to see.
 void Workload::ChangeCatalog(int64_t until_us) {
-  for (int number = 1; NowUs() < until_us && violation_.empty(); ++number) {
+  for (int number = 1; NowUs() < until_us && violation().empty(); ++number) {
     SleepUs(Between(50, 800) * kMs);
     if (Chance(0.5)) {
       ChangeCollection(fmt::format("c{}", number));
@@ -372,7 +372,7 @@ void Workload::ChangePartition(const std::string& name) {
 }
 
 void Workload::InsertWithoutIds(int64_t until_us) {
-  while (NowUs() < until_us && violation_.empty()) {
+  while (NowUs() < until_us && violation().empty()) {
     SleepUs(Between(100, 900) * kMs);
     Process* proxy = AnyProxy();
     if (proxy == nullptr) continue;
@@ -390,7 +390,7 @@ void Workload::InsertWithoutIds(int64_t until_us) {
 }
 
 void Workload::FlushNowAndThen(int64_t until_us) {
-  while (NowUs() < until_us && violation_.empty()) {
+  while (NowUs() < until_us && violation().empty()) {
     SleepUs(Between(300, 3'000) * kMs);
     Process* proxy = AnyProxy();
     if (proxy == nullptr) continue;
@@ -425,7 +425,7 @@ void Workload::CheckRows(int64_t until_us) {
       rows = Query(*proxy, 3 * kSecond, &why);
       return rows.has_value();
     });
-    if (!violation_.empty()) return;
+    if (!violation().empty()) return;
     if (!read) return Violated(fmt::format("{} can't read long after all faults stopped: {}", proxy->name, why.ToString()));
     if (std::string wrong = history_.Read(began_us, *rows); !wrong.empty()) return Violated("after the faults: " + wrong);
     // A write without an answer may still come in between: only where nothing changed the two must agree.
@@ -457,7 +457,7 @@ void Workload::CheckNumbered(int64_t until_us) {
     if (rows) count = Count(*proxy, 3 * kSecond, kNumbered);
     return rows && count;
   });
-  if (!violation_.empty()) return;
+  if (!violation().empty()) return;
   if (!rows || !count) return Violated("the numbered rows can't be read long after all faults stopped: " + why.ToString());
   if (*count != static_cast<int64_t>(rows->size())) {
     Process* proxy = AnyProxy();

@@ -6,6 +6,7 @@
 
 #include "sim/cluster.h"
 #include "sim/history.h"
+#include "sim/world.h"
 
 namespace saker::sim {
 
@@ -24,7 +25,7 @@ class Workload {
   void CheckNumbered(int64_t until_us);
   void CheckCatalog(int64_t until_us);
 
-  const std::string& violation() const { return violation_; }
+  const std::string& violation() const { return violation_.empty() ? TheWorld().violation : violation_; }
   const History& history() const { return history_; }
 
  private:

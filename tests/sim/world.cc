@@ -16,6 +16,11 @@ World& TheWorld() {
   return world;
 }
 
+void Violation(const std::string& what) {
+  Trace("VIOLATION " + what);
+  if (TheWorld().violation.empty()) TheWorld().violation = what;
+}
+
 bool Reaches(int from, int to) { return from == to || !TheWorld().cut[from][to]; }
 
 int64_t Latency() {

@@ -21,8 +21,11 @@ struct World {
   double s3_faults = 0;                 // share of S3's requests that fail, carried out or not
   Host servers[kFirstMachine];          // where their requests are carried out
   bool down[kFirstMachine] = {};        // refuses connections
+  std::string violation;                // the first that a server saw
 };
 World& TheWorld();
+// A server saw what must never be.
+void Violation(const std::string& what);
 
 bool Reaches(int from, int to);
 int64_t Latency();
