@@ -594,6 +594,21 @@ class RootTest : public CoordTest {
   RootCoordRole root_;
 };
 
+// Its view may be old: what it finds to be as asked for may have changed since another one leads.
+TEST_F(RootTest, WhoLeadsNoMoreDoesNotAnswerThatItIsSoAlready) {
+  CoordinatorDeps deps = Deps();
+  std::atomic<bool> leads{true};
+  deps.fence = [&]() -> Result<Compare> {
+    if (!leads) return Status(ErrorCode::kServiceUnavailable, "this process leads no more");
+    return Compare::Absent("nobody/writes/this");
+  };
+  RootCoordRole root(deps, RootCoordSettings{.channels = 1});
+  ASSERT_TRUE(root.Start().ok());
+  EXPECT_TRUE(root.DropCollection("", "another").ok());
+  leads = false;
+  EXPECT_EQ(root.DropCollection("", "another").status().code(), ErrorCode::kServiceUnavailable);
+}
+
 // protocol.md, rule 17: whoever still takes a name for what it was is refused by the owners of that.
 TEST_F(RootTest, AChangeOfANameIsAcknowledgedOnceTheOwnersRefuseEarlierVersions) {
   const CollectionId a = Create("a");

@@ -52,6 +52,8 @@ Status Coordinator::UntilServed(const std::function<Status()>& attempt) {
 
 Result<Revision> Coordinator::SoAlready() const {
   RETURN_IF_ERROR(deps_.writer->Settle());
+  // While this process leads nobody else changes anything: its view, looked at before, is how things are.
+  if (deps_.fence && RuleHolds(Rule::kLeaderCompared)) RETURN_IF_ERROR(deps_.fence().status());
   return deps_.catalog->revision();
 }
 

@@ -43,8 +43,8 @@ class Coordinator {
   // Runs `attempt` again for as long as nobody serves a channel, which passes: just after a start, while the channel
   // changes hands, or until its dead owner is known to be dead; for 5 s at most.
   static Status UntilServed(const std::function<Status()>& attempt);
-  // The answer where everything is as asked for, as far as this process's view goes, or, of segments, as the meta store has
-  // it: an earlier attempt may have made it so, and failed to copy it.
+  // The answer where everything is as asked for, as this process's view has it, which is only true while it leads, or, of
+  // segments, as the meta store has it. An earlier attempt may have made it so, and failed to copy it.
   Result<Revision> SoAlready() const;
   Result<Revision> SegmentsSoAlready() const;
   // Waits until this process's own view has the change: the next one is decided on it.

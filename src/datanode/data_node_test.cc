@@ -1047,6 +1047,17 @@ TEST_F(DataNodeTest, AReadAboveTheChannelsCeilingLogsAHigherOneFirst) {
   EXPECT_GE(ceiling->ceiling, served);
 }
 
+// A querynode that hears that no delete is missing asks the next owner for later ones alone.
+TEST_F(DataNodeTest, DeletesAreCompleteUpToTheChannelsCeilingAlone) {
+  const Timestamp far = ReadPointNow(0) + MakeTimestamp(3'600'000);
+  ASSERT_GE(ReadPointNow(0, far), far);  // an hour ahead, which channel 1's log knows nothing of
+  EXPECT_LT(node().Deletes({kModelCollection, 1, 0, kMaxTimestamp})->complete_until, far);
+  const Timestamp read = ReadPointNow(1);
+  ASSERT_GE(read, far);
+  EXPECT_GE(node().Deletes({kModelCollection, 1, 0, read})->complete_until, read);
+  EXPECT_GE(node().Deletes({kModelCollection, 1, 0, kMaxTimestamp})->complete_until, read);
+}
+
 // However little was stamped since: the next owner must find it.
 TEST_F(DataNodeTest, TheCeilingOutlivesTheLogThatWasCut) {
   log().shared = true;

@@ -285,8 +285,11 @@ void DataNodeRole::Fetch(const FetchRequest& request, Callback<RowBatch> done) {
 Result<DeleteStream> DataNodeRole::Deletes(const DeleteStreamRequest& request) {
   const std::vector<ChannelId> channels{request.channel};
   ASSIGN_OR_RETURN(const std::vector<Epoch> epochs, ServedEpochs(channels));
-  // Read before the deletes: everything applied until then is in the shard.
-  const Timestamp complete = applied_ts_;
+  // Read before the deletes: everything applied until then is in the shard. Who hears that nothing is missing up to some
+  // time reads there, and never asks again: a successor has to stamp above it, and knows of the ceiling. A read that names
+  // its time has had it raised so far.
+  const Timestamp ceiling = At(request.channel).ceiling;
+  const Timestamp complete = std::min<Timestamp>(applied_ts_, request.until == kMaxTimestamp ? ceiling : std::max(ceiling, request.until));
   DeleteStream stream;
   stream.complete_until = std::max(complete, request.after);
   const ShardKey key{request.collection, request.channel};

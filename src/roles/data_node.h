@@ -63,7 +63,7 @@ struct DeleteStreamRequest {
   CollectionId collection;
   ChannelId channel = 0;
   Timestamp after = 0;              // exclusive
-  Timestamp until = 0;              // wait for nothing: return what there is up to here
+  Timestamp until = 0;              // where it is read; kMaxTimestamp: by nobody yet. All there is comes, also what is later
 };
 struct DeleteStream {
   std::vector<DeleteBatch> batches; // rising ts
